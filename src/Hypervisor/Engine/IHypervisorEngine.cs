@@ -1,0 +1,51 @@
+namespace Vitro.Hypervisor.Engine;
+
+/// <summary>A way to run virtual processors on this host.</summary>
+public interface IHypervisorEngine
+{
+    /// <summary>Short name as users type it: <c>software</c>, <c>kvm</c>.</summary>
+    string Name { get; }
+
+    /// <summary>Finds out whether the engine can serve on this host, and why not.</summary>
+    EngineAvailability Probe();
+
+    /// <summary>
+    /// The CPUID leaves and features this engine can present on this host at most; a machine's configuration chooses a
+    /// subset of them.
+    /// </summary>
+    CpuidTable GetSupportedCpuid();
+
+    /// <summary>Creates the partition.</summary>
+    /// <exception cref="HypervisorException">The host refuses, or the options ask for what the engine lacks.</exception>
+    IPartition CreatePartition(PartitionOptions options);
+}
+
+/// <summary>Whether an engine can serve.</summary>
+/// <param name="IsUsable">It can.</param>
+/// <param name="Reason">One sentence: what was found, and the cure where it is not usable.</param>
+public sealed record EngineAvailability(bool IsUsable, string Reason);
+
+/// <summary>An engine cannot do what it was asked; the message says what and the cure.</summary>
+public sealed class HypervisorException(string message) : Exception(message);
+
+/// <summary>What a partition is made of.</summary>
+public sealed record PartitionOptions
+{
+    /// <summary>Guest physical address space.</summary>
+    public required Vid.GpaSpace Gpa { get; init; }
+
+    /// <summary>Number of virtual processors, 1 to 64; APIC ids are their indexes.</summary>
+    public required int VirtualProcessorCount { get; init; }
+
+    /// <summary>CPUID as the guest sees it, apart from what depends on processor state (APIC id, OSXSAVE).</summary>
+    public required CpuidTable Cpuid { get; init; }
+
+    /// <summary>The machine's clock.</summary>
+    public required Foundation.VmClock Clock { get; init; }
+
+    /// <summary>Where intercepts go.</summary>
+    public required IInterceptHandler Intercepts { get; init; }
+
+    /// <summary>The local interrupt controller of each virtual processor, by index.</summary>
+    public required IReadOnlyList<ILocalInterruptController> InterruptControllers { get; init; }
+}

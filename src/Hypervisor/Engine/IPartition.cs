@@ -1,0 +1,22 @@
+using Vitro.Foundation;
+
+namespace Vitro.Hypervisor.Engine;
+
+/// <summary>A partition: the virtual processors of one machine over its guest physical space.</summary>
+public interface IPartition : IInspectable, IDisposable
+{
+    /// <summary>The virtual processors, by index.</summary>
+    IReadOnlyList<IVirtualProcessor> VirtualProcessors { get; }
+
+    /// <summary>
+    /// The instructions that make a hypercall on this engine, ending with a near return: the content of the guest's
+    /// hypercall page (TLFS, "Establishing the Hypercall Interface").
+    /// </summary>
+    ReadOnlySpan<byte> HypercallPageCode { get; }
+
+    /// <summary>Rate of the guest's time stamp counter in Hz; constant for the partition's life.</summary>
+    ulong TscFrequency { get; }
+
+    /// <summary>The guest's time stamp counter now (of a processor whose guest has not written it).</summary>
+    ulong ReadTsc();
+}
