@@ -15,7 +15,13 @@ internal unsafe struct VpState
     /// <summary>The current instruction's address (offset in CS); a fault leaves it there, completion moves it on.</summary>
     public ulong Rip;
 
-    /// <summary>Lazy arithmetic flags: the operation that last set them (FlagOperation) and its result and operands.</summary>
+    /// <summary>Always zero: what addresses without a base or an index read (it follows <see cref="Rip"/>, as the decoder's register numbers expect).</summary>
+    public ulong Zero;
+
+    /// <summary>
+    /// Lazy arithmetic flags: the operation that last set them (LazyFlags.Add…) and its result and operands, all sign-extended
+    /// to 64 bits whatever their size. Read and write them through LazyFlags only.
+    /// </summary>
     public ulong FlagResult;
     public ulong FlagLeft;
     public ulong FlagRight;
