@@ -1,0 +1,287 @@
+using System.Runtime.CompilerServices;
+using Vitro.Platform;
+
+namespace Vitro.Hypervisor.Software.Emitter;
+
+/// <summary>A general register of the host, by its number in instructions.</summary>
+internal enum HostRegister : byte
+{
+    Rax,
+    Rcx,
+    Rdx,
+    Rbx,
+    Rsp,
+    Rbp,
+    Rsi,
+    Rdi,
+    R8,
+    R9,
+    R10,
+    R11,
+    R12,
+    R13,
+    R14,
+    R15,
+}
+
+/// <summary>The mandatory prefix of an opcode, numbered as VEX.pp numbers it.</summary>
+internal enum OpcodePrefix : byte
+{
+    None,
+    OperandSize,
+    Repeat,
+    RepeatNotEqual,
+}
+
+/// <summary>Opcode maps, numbered as VEX.mmmmm numbers them; 0 is the one-byte map.</summary>
+internal enum OpcodeMap : byte
+{
+    Primary,
+    Escape0F,
+    Escape0F38,
+    Escape0F3A,
+}
+
+/// <summary>
+/// Writes x86-64 machine code into a buffer through its writable view (SDM vol. 2, chapter 2 for the encodings).
+/// </summary>
+/// <remarks>
+/// A plain cursor: the caller reserves enough room (<see cref="Remaining"/>, 15 bytes an instruction at most) before it
+/// emits. Nothing here allocates.
+/// </remarks>
+internal unsafe ref struct CodeEmitter
+{
+    private readonly byte* _end;
+    private readonly long _toExecutable;
+    private byte* _cursor;
+
+    /// <summary>Starts at an offset of a code buffer.</summary>
+    internal CodeEmitter(ExecutableMemory memory, int offset, int length)
+    {
+        if ((ulong)length > memory.Length - (ulong)offset)
+        {
+            throw new ArgumentOutOfRangeException(nameof(length));
+        }
+
+        _cursor = memory.Writable + offset;
+        _end = _cursor + length;
+        _toExecutable = memory.Executable - memory.Writable;
+    }
+
+    /// <summary>Starts at a plain address that is executed at the same address plus <paramref name="toExecutable"/>.</summary>
+    internal CodeEmitter(byte* start, int length, long toExecutable)
+    {
+        _cursor = start;
+        _end = start + length;
+        _toExecutable = toExecutable;
+    }
+
+    /// <summary>Where the next byte is written.</summary>
+    internal readonly byte* Cursor => _cursor;
+
+    /// <summary>Where the next byte will be executed.</summary>
+    internal readonly byte* Executable => _cursor + _toExecutable;
+
+    /// <summary>Bytes left.</summary>
+    internal readonly int Remaining => (int)(_end - _cursor);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void Byte(int value) => *_cursor++ = (byte)value;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void Int32(int value)
+    {
+        Unsafe.WriteUnaligned(_cursor, value);
+        _cursor += 4;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void Int64(long value)
+    {
+        Unsafe.WriteUnaligned(_cursor, value);
+        _cursor += 8;
+    }
+
+    internal void Bytes(ReadOnlySpan<byte> bytes)
+    {
+        bytes.CopyTo(new Span<byte>(_cursor, Remaining));
+        _cursor += bytes.Length;
+    }
+
+    /// <summary>Pads with int3 so that the next byte lies on a multiple of <paramref name="alignment"/>.</summary>
+    internal void Align(int alignment)
+    {
+        while (((nuint)_cursor & (nuint)(alignment - 1)) != 0)
+        {
+            Byte(0xCC);
+        }
+    }
+
+    /// <summary>Mandatory prefix, REX and opcode; REX is left out when it would be empty unless <paramref name="forceRex"/>.</summary>
+    /// <param name="reg">Register number 0 to 15 in ModRM.reg.</param>
+    /// <param name="index">Register number of SIB.index, 0 without one.</param>
+    /// <param name="rm">Register number 0 to 15 in ModRM.rm or SIB.base.</param>
+    internal void Opcode(OpcodePrefix prefix, OpcodeMap map, int opcode, bool wide, int reg, int index, int rm, bool forceRex = false)
+    {
+        switch (prefix)
+        {
+            case OpcodePrefix.OperandSize:
+                Byte(0x66);
+                break;
+            case OpcodePrefix.Repeat:
+                Byte(0xF3);
+                break;
+            case OpcodePrefix.RepeatNotEqual:
+                Byte(0xF2);
+                break;
+        }
+
+        var rex = (wide ? 8 : 0) | ((reg >> 3) << 2) | ((index >> 3) << 1) | (rm >> 3);
+        if (rex != 0 || forceRex)
+        {
+            Byte(0x40 | rex);
+        }
+
+        switch (map)
+        {
+            case OpcodeMap.Escape0F:
+                Byte(0x0F);
+                break;
+            case OpcodeMap.Escape0F38:
+                Byte(0x0F);
+                Byte(0x38);
+                break;
+            case OpcodeMap.Escape0F3A:
+                Byte(0x0F);
+                Byte(0x3A);
+                break;
+        }
+
+        Byte(opcode);
+    }
+
+    /// <summary>A three-byte VEX prefix and the opcode.</summary>
+    internal void VexOpcode(OpcodePrefix prefix, OpcodeMap map, int opcode, bool wide, bool length256, int reg, int vvvv, int index, int rm)
+    {
+        Byte(0xC4);
+        Byte(((~reg & 8) << 4) | ((~index & 8) << 3) | ((~rm & 8) << 2) | (int)map);
+        Byte((wide ? 0x80 : 0) | ((~vvvv & 15) << 3) | (length256 ? 4 : 0) | (int)prefix);
+        Byte(opcode);
+    }
+
+    /// <summary>ModRM naming two registers.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void ModRmRegister(int reg, int rm) => Byte(0xC0 | ((reg & 7) << 3) | (rm & 7));
+
+    /// <summary>ModRM (with SIB where needed) naming [base + displacement], in the shortest form.</summary>
+    internal void ModRmMemory(int reg, int baseRegister, int displacement)
+    {
+        var low = baseRegister & 7;
+        var mod = displacement == 0 && low != 5 ? 0 : displacement == (sbyte)displacement ? 1 : 2;
+        Byte((mod << 6) | ((reg & 7) << 3) | low);
+        if (low == 4)
+        {
+            Byte(0x24);
+        }
+
+        Displacement(mod, displacement);
+    }
+
+    /// <summary>ModRM and SIB naming [base + index * 2^scale + displacement]; the index is not RSP.</summary>
+    internal void ModRmIndexed(int reg, int baseRegister, int index, int scale, int displacement)
+    {
+        var mod = displacement == 0 && (baseRegister & 7) != 5 ? 0 : displacement == (sbyte)displacement ? 1 : 2;
+        Byte((mod << 6) | ((reg & 7) << 3) | 4);
+        Byte((scale << 6) | ((index & 7) << 3) | (baseRegister & 7));
+        Displacement(mod, displacement);
+    }
+
+    /// <summary>One instruction of the form reg, [base + displacement] (or the reverse; the opcode tells).</summary>
+    internal void RegisterMemory(
+        OpcodePrefix prefix,
+        OpcodeMap map,
+        int opcode,
+        bool wide,
+        int reg,
+        HostRegister baseRegister,
+        int displacement)
+    {
+        Opcode(prefix, map, opcode, wide, reg, 0, (int)baseRegister);
+        ModRmMemory(reg, (int)baseRegister, displacement);
+    }
+
+    /// <summary>mov r64, [base + displacement].</summary>
+    internal void Load64(HostRegister destination, HostRegister baseRegister, int displacement) =>
+        RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8B, true, (int)destination, baseRegister, displacement);
+
+    /// <summary>mov [base + displacement], r64.</summary>
+    internal void Store64(HostRegister baseRegister, int displacement, HostRegister source) =>
+        RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x89, true, (int)source, baseRegister, displacement);
+
+    /// <summary>mov r32, [base + displacement].</summary>
+    internal void Load32(HostRegister destination, HostRegister baseRegister, int displacement) =>
+        RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8B, false, (int)destination, baseRegister, displacement);
+
+    /// <summary>mov [base + displacement], r32.</summary>
+    internal void Store32(HostRegister baseRegister, int displacement, HostRegister source) =>
+        RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x89, false, (int)source, baseRegister, displacement);
+
+    /// <summary>mov r64, r64.</summary>
+    internal void Move64(HostRegister destination, HostRegister source)
+    {
+        Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x8B, true, (int)destination, 0, (int)source);
+        ModRmRegister((int)destination, (int)source);
+    }
+
+    /// <summary>mov r64, imm64.</summary>
+    internal void MoveImmediate64(HostRegister destination, long value)
+    {
+        Byte(0x48 | ((int)destination >> 3));
+        Byte(0xB8 | ((int)destination & 7));
+        Int64(value);
+    }
+
+    /// <summary>A 32-bit operation of the 81h group (0 add, 1 or, 4 and, 5 sub, 6 xor, 7 cmp) with an immediate.</summary>
+    internal void Arithmetic32(int operation, HostRegister register, int immediate)
+    {
+        Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x81, false, 0, 0, (int)register);
+        ModRmRegister(operation, (int)register);
+        Int32(immediate);
+    }
+
+    /// <summary>movups xmm, [base + displacement].</summary>
+    internal void LoadVector(int xmm, HostRegister baseRegister, int displacement) =>
+        RegisterMemory(OpcodePrefix.None, OpcodeMap.Escape0F, 0x10, false, xmm, baseRegister, displacement);
+
+    /// <summary>movups [base + displacement], xmm.</summary>
+    internal void StoreVector(HostRegister baseRegister, int displacement, int xmm) =>
+        RegisterMemory(OpcodePrefix.None, OpcodeMap.Escape0F, 0x11, false, xmm, baseRegister, displacement);
+
+    internal void Push(HostRegister register)
+    {
+        Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x50 | ((int)register & 7), false, 0, 0, (int)register);
+    }
+
+    internal void Pop(HostRegister register)
+    {
+        Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x58 | ((int)register & 7), false, 0, 0, (int)register);
+    }
+
+    internal void PushFlags() => Byte(0x9C);
+
+    internal void PopFlags() => Byte(0x9D);
+
+    internal void Return() => Byte(0xC3);
+
+    private void Displacement(int mod, int displacement)
+    {
+        if (mod == 1)
+        {
+            Byte(displacement);
+        }
+        else if (mod == 2)
+        {
+            Int32(displacement);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace Vitro.Platform;
+
+/// <summary>
+/// Memory for machine code made at run time: one memory file mapped twice, once writable and once executable, so that no
+/// mapping is ever both.
+/// </summary>
+/// <remarks>
+/// x86-64 hosts only. A byte written at offset n of <see cref="Writable"/> is visible at offset n of
+/// <see cref="Executable"/> at once (x86 keeps instruction fetches coherent with stores of any alias). The holder orders
+/// writers; running what is complete needs no lock.
+/// </remarks>
+public sealed unsafe class ExecutableMemory : IDisposable
+{
+    private nint _writable;
+    private nint _executable;
+
+    private ExecutableMemory(nint writable, nint executable, ulong length)
+    {
+        _writable = writable;
+        _executable = executable;
+        Length = length;
+    }
+
+    /// <summary>Host address of the read-write view; page aligned.</summary>
+    public byte* Writable => (byte*)_writable;
+
+    /// <summary>Host address of the read-execute view; page aligned.</summary>
+    public byte* Executable => (byte*)_executable;
+
+    /// <summary>Length in bytes of each view.</summary>
+    public ulong Length { get; }
+
+    /// <summary>Maps zero-filled code memory; the host backs it only where touched.</summary>
+    /// <param name="name">Shown in /proc/self/maps.</param>
+    /// <param name="length">Bytes, a multiple of the page size, below 2 GiB so that relative jumps reach all of it.</param>
+    /// <exception cref="PlatformNotSupportedException">The host is not x86-64.</exception>
+    /// <exception cref="PlatformException">The host refuses: no memory, or a security policy forbids executable memory.</exception>
+    public static ExecutableMemory Create(string name, ulong length)
+    {
+        if (RuntimeInformation.ProcessArchitecture != Architecture.X64)
+        {
+            throw new PlatformNotSupportedException("The software engine emits x86-64 code and needs an x86-64 host.");
+        }
+
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(length, (ulong)int.MaxValue);
+        var fd = Libc.MemfdCreate(name, Libc.MfdCloexec);
+        if (fd < 0)
+        {
+            throw PlatformException.Last("memfd_create for code");
+        }
+
+        try
+        {
+            if (Libc.Ftruncate(fd, (long)length) != 0)
+            {
+                throw PlatformException.Last("ftruncate for code");
+            }
+
+            var writable = Libc.Mmap(0, (nuint)length, Libc.ProtRead | Libc.ProtWrite, Libc.MapShared | Libc.MapNoReserve, fd, 0);
+            if (writable == Libc.MapFailed)
+            {
+                throw PlatformException.Last("mmap of writable code memory");
+            }
+
+            var executable = Libc.Mmap(0, (nuint)length, Libc.ProtRead | Libc.ProtExec, Libc.MapShared | Libc.MapNoReserve, fd, 0);
+            if (executable == Libc.MapFailed)
+            {
+                var error = PlatformException.Last("mmap of executable code memory");
+                _ = Libc.Munmap(writable, (nuint)length);
+                throw error;
+            }
+
+            return new ExecutableMemory(writable, executable, length);
+        }
+        finally
+        {
+            _ = Libc.Close(fd);
+        }
+    }
+
+    /// <summary>Tries the host's willingness: maps a page, runs a function in it.</summary>
+    /// <returns>Null when code made at run time works; else the reason, for a person to read.</returns>
+    public static string? Probe()
+    {
+        try
+        {
+            using var memory = Create("vitro-probe", 4096);
+            ReadOnlySpan<byte> returnArgument = [0x48, 0x89, 0xF8, 0xC3]; // mov rax, rdi; ret
+            returnArgument.CopyTo(new Span<byte>(memory.Writable, returnArgument.Length));
+            var function = (delegate* unmanaged<nint, nint>)memory.Executable;
+            return function(0x5A5A) == 0x5A5A ? null : "Code made at run time gave a wrong result.";
+        }
+        catch (PlatformNotSupportedException error)
+        {
+            return error.Message;
+        }
+        catch (PlatformException error)
+        {
+            return $"The host refuses executable memory ({error.Message}). A security policy such as SELinux execmem may be the cause.";
+        }
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public void Dispose()
+    {
+        if (_writable != 0)
+        {
+            _ = Libc.Munmap(_writable, (nuint)Length);
+            _ = Libc.Munmap(_executable, (nuint)Length);
+            _writable = 0;
+            _executable = 0;
+        }
+    }
+}
