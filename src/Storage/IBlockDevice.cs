@@ -43,6 +43,3 @@ public interface IBlockDevice : IAsyncDisposable
     /// <summary>Makes a range read as zero.</summary>
     ValueTask ZeroAsync(long offset, long length, CancellationToken cancellationToken = default);
 }
-
-/// <summary>A block request failed; the message names the file and the cause.</summary>
-public sealed class BlockIOException(string message, Exception? inner = null) : IOException(message, inner);
