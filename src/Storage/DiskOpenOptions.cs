@@ -5,6 +5,8 @@ namespace Vitro.Storage;
 /// <summary>How <see cref="DiskFactory.Open"/> opens a disk.</summary>
 public sealed record DiskOpenOptions
 {
+    private const int MaximumDepth = 128;
+
     /// <summary>Writes, trims and zeroes are refused, and the file is not touched; parents are always opened so.</summary>
     public bool ReadOnly { get; init; }
 
@@ -20,5 +22,18 @@ public sealed record DiskOpenOptions
     /// <summary>Opens a differencing disk even when its parent's identity is not the one it was made over.</summary>
     public bool IgnoreParentIdentity { get; init; }
 
+    /// <summary>Windows folders (<c>D:\Disks\</c>) and the folders of this host that hold their files, for finding parents.</summary>
+    public IReadOnlyDictionary<string, string> WindowsPaths { get; init; } = new Dictionary<string, string>();
+
     internal IDiskFileSystem FileSystem { get; init; } = HostDiskFileSystem.Instance;
+
+    /// <summary>Levels of children above; a chain that is longer than any real one is a ring.</summary>
+    internal int Depth { get; init; }
+
+    /// <summary>See <see cref="Vhdx.VhdxDisk.KeepDataIdentity"/>.</summary>
+    internal bool KeepDataIdentity { get; init; }
+
+    internal DiskOpenOptions ForParent(string childPath) => Depth < MaximumDepth
+        ? this with { ReadOnly = true, Format = null, Depth = Depth + 1, KeepDataIdentity = false }
+        : throw new BlockIOException($"{childPath}: the chain of parents has more than {MaximumDepth} levels; one is its own ancestor.");
 }

@@ -1,0 +1,57 @@
+namespace Vitro.Storage.Disks;
+
+/// <summary>Turns the names by which a child remembers its parent into paths of this host.</summary>
+internal static class ParentPaths
+{
+    /// <summary>The form Windows gives relative names: from the child's folder, with backslashes.</summary>
+    internal static string ToRelative(string childPath, string parentPath)
+    {
+        var relative = Path.GetRelativePath(FolderOf(childPath), Path.GetFullPath(parentPath)).Replace('/', '\\');
+        return relative.StartsWith("..", StringComparison.Ordinal) || Path.IsPathRooted(relative) ? relative : ".\\" + relative;
+    }
+
+    /// <summary>Paths to try, the likeliest first.</summary>
+    /// <param name="childPath">The child's own path.</param>
+    /// <param name="relative">The remembered path from the child's folder, or null.</param>
+    /// <param name="absolute">The remembered whole paths, of Windows or of this host.</param>
+    /// <param name="mappings">Windows folders and what they are here.</param>
+    internal static IEnumerable<string> Candidates(
+        string childPath, string? relative, IEnumerable<string?> absolute, IReadOnlyDictionary<string, string> mappings)
+    {
+        var folder = FolderOf(childPath);
+        if (!string.IsNullOrEmpty(relative))
+        {
+            yield return Path.GetFullPath(Path.Combine(folder, relative.Replace('\\', '/')));
+        }
+
+        foreach (var path in absolute)
+        {
+            if (string.IsNullOrEmpty(path))
+            {
+                continue;
+            }
+
+            foreach (var (from, to) in mappings)
+            {
+                if (path.StartsWith(from, StringComparison.OrdinalIgnoreCase))
+                {
+                    yield return Path.GetFullPath(Path.Combine(to, path[from.Length..].Replace('\\', '/').TrimStart('/')));
+                }
+            }
+
+            if (path.StartsWith('/'))
+            {
+                yield return path;
+            }
+
+            // A chain copied from Windows without its folders: the parent's bare name beside the child.
+            var name = path[(path.LastIndexOfAny(['\\', '/']) + 1)..];
+            if (name.Length > 0)
+            {
+                yield return Path.Combine(folder, name);
+            }
+        }
+    }
+
+    private static string FolderOf(string path) => Path.GetDirectoryName(Path.GetFullPath(path))!;
+}
