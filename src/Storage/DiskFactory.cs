@@ -1,5 +1,6 @@
 using Vitro.Storage.Disks;
 using Vitro.Storage.Files;
+using Vitro.Storage.Vhd;
 using Vitro.Storage.Vhdx;
 
 namespace Vitro.Storage;
@@ -24,7 +25,8 @@ public static class DiskFactory
             {
                 DiskFormat.Vhdx => VhdxDisk.Open(
                     file, (locator, metadata) => VhdxChain.OpenParent(path, locator, metadata, options), options.KeepDataIdentity),
-                _ => new RawDisk(file, options.RawSectorSize),
+                DiskFormat.Vhd => VhdDisk.Open(file, header => VhdChain.OpenParent(file, header, options)),
+                _ => new FlatDisk(file, options.RawSectorSize),
             };
         }
         catch
@@ -68,7 +70,27 @@ public static class DiskFactory
     {
         var start = new byte[512];
         _ = file.Read(0, start);
-        return FileTypeIdentifier.IsPresent(start) ? DiskFormat.Vhdx : DiskFormat.Raw;
+        if (FileTypeIdentifier.IsPresent(start))
+        {
+            return DiskFormat.Vhdx;
+        }
+
+        if (VhdFooter.IsPresent(start))
+        {
+            return DiskFormat.Vhd;
+        }
+
+        // Fixed VHDs have only the footer; early Virtual PC wrote 511 bytes of it.
+        var end = file.Length;
+        foreach (var size in new[] { VhdFooter.Size, VhdFooter.Size - 1 })
+        {
+            if (end > size && file.Read(end - size, start) >= size && VhdFooter.TryRead(start, out _, out _))
+            {
+                return DiskFormat.Vhd;
+            }
+        }
+
+        return DiskFormat.Raw;
     }
 
     /// <summary>Writes a new disk's structures into an empty file.</summary>
@@ -94,6 +116,10 @@ public static class DiskFactory
             case DiskFormat.Vhdx:
                 VhdxCreator.Create(
                     file, VhdxCreator.Validate(path, options), parent is VhdxDisk disk ? VhdxChain.LocatorFor(path, disk) : null);
+                break;
+            case DiskFormat.Vhd:
+                VhdCreator.Create(
+                    file, VhdCreator.Validate(path, options), parent, parent is null ? 0 : VhdChain.TimeStampOf(parent.Path));
                 break;
             default:
                 if (options.Kind != DiskKind.Fixed || options.Length <= 0 || options.Length % options.LogicalSectorSize != 0)

@@ -17,7 +17,8 @@ internal static class DiskContent
 
     internal static byte[] Get(this VirtualDisk disk, long offset, int length)
     {
-        var data = Random(length, 99); // what a read leaves untouched shows
+        var data = new byte[length];
+        data.AsSpan().Fill(0xA5); // what a read leaves untouched shows
         disk.Read(offset, BufferSlice.Of(data), cachedOnly: false);
         return data;
     }

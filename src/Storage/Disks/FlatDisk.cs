@@ -1,24 +1,39 @@
 using Vitro.Storage.Files;
+using Vitro.Storage.Vhd;
 
 namespace Vitro.Storage.Disks;
 
-/// <summary>A file that is the disk byte for byte: raw images, ISO images, block devices.</summary>
-internal sealed class RawDisk : VirtualDisk
+/// <summary>A file that is the disk byte for byte: raw images, ISO images, block devices, and fixed VHDs but for their footer.</summary>
+internal sealed class FlatDisk : VirtualDisk
 {
     private readonly IDiskFile _file;
     private readonly long _length;
 
-    internal RawDisk(IDiskFile file, int sectorSize)
+    /// <summary>A raw file.</summary>
+    internal FlatDisk(IDiskFile file, int sectorSize)
         : base(file.Path)
     {
         _file = file;
         LogicalSectorSize = sectorSize;
+        PhysicalSectorSize = 4096;
 
         // A last sector that the file does not fill reads as if zeroes followed.
         _length = (file.Length + sectorSize - 1) & -sectorSize;
     }
 
-    public override DiskFormat Format => DiskFormat.Raw;
+    /// <summary>A fixed VHD, whose footer follows the content.</summary>
+    internal FlatDisk(IDiskFile file, VhdFooter footer)
+        : base(file.Path)
+    {
+        _file = file;
+        _length = footer.DiskSize;
+        LogicalSectorSize = 512;
+        PhysicalSectorSize = 512;
+        Identity = footer.UniqueId;
+        Format = DiskFormat.Vhd;
+    }
+
+    public override DiskFormat Format { get; }
 
     public override DiskKind Kind => DiskKind.Fixed;
 
@@ -26,11 +41,11 @@ internal sealed class RawDisk : VirtualDisk
 
     public override int LogicalSectorSize { get; }
 
-    public override int PhysicalSectorSize => 4096;
+    public override int PhysicalSectorSize { get; }
 
     public override bool IsReadOnly => _file.IsReadOnly;
 
-    public override Guid Identity => Guid.Empty;
+    public override Guid Identity { get; }
 
     public override bool SupportsTrim => true;
 
