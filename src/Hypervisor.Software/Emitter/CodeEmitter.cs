@@ -102,7 +102,7 @@ internal unsafe ref struct CodeEmitter
         _cursor += 8;
     }
 
-    internal void Bytes(ReadOnlySpan<byte> bytes)
+    internal void Bytes(scoped ReadOnlySpan<byte> bytes)
     {
         bytes.CopyTo(new Span<byte>(_cursor, Remaining));
         _cursor += bytes.Length;
