@@ -93,6 +93,12 @@ internal unsafe struct DecodedInstruction
     /// <summary>Number of immediate bytes at the instruction's end.</summary>
     public byte ImmediateSize;
 
+    /// <summary>Byte offset in VpState of the segment base to add to addresses in flat modes: FS, GS or VpState.Zero.</summary>
+    public ushort SegmentBaseOffset;
+
+    /// <summary>What address size leaves of an effective address.</summary>
+    public ulong AddressMask;
+
     /// <summary><see cref="Base"/> of addresses relative to the instruction pointer: indexes VpState.Rip behind the registers.</summary>
     public const byte RipBase = 16;
 

@@ -1,0 +1,39 @@
+using System.Runtime.InteropServices;
+using Vitro.Hypervisor.Software.Decoding;
+
+namespace Vitro.Hypervisor.Software.Interpreter;
+
+/// <summary>A run of decoded instructions; they follow the header in memory, and a BlockEnd or branch is the last.</summary>
+[StructLayout(LayoutKind.Sequential, Size = 128)]
+internal unsafe struct CodeBlock
+{
+    /// <summary>Host address of the first instruction's first byte: identifies the physical place. Null once the block is dead.</summary>
+    public byte* HostPc;
+
+    /// <summary>The VpMode bits it was decoded for (<see cref="CodeCache.ModeMask"/>).</summary>
+    public uint Mode;
+
+    /// <summary>Instructions, without a BlockEnd.</summary>
+    public int Count;
+
+    /// <summary>Block behind a branch not taken or the block's end, when it lies in the same page.</summary>
+    public CodeBlock* FallThrough;
+
+    /// <summary>Where the first byte lies in guest physical space.</summary>
+    public ulong Gpa;
+
+    /// <summary>Bytes of guest code.</summary>
+    public int Length;
+
+    /// <summary>Non-zero when the block is one instruction that crosses into another page: host address of that page.</summary>
+    public byte* SecondHost;
+
+    /// <summary>Guest physical address of the second page.</summary>
+    public ulong SecondGpa;
+
+    /// <summary>Next block of the same hash bucket.</summary>
+    public CodeBlock* HashNext;
+
+    /// <summary>The first instruction.</summary>
+    public static DecodedInstruction* Instructions(CodeBlock* block) => (DecodedInstruction*)(block + 1);
+}

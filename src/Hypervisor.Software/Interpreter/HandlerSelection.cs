@@ -1,0 +1,297 @@
+using Vitro.Hypervisor.Software.Decoding;
+
+namespace Vitro.Hypervisor.Software.Interpreter;
+
+/// <summary>Chooses the hot switch's case for a decoded instruction.</summary>
+internal static unsafe class HandlerSelection
+{
+    /// <summary>Sets <see cref="DecodedInstruction.Handler"/>, normalising register operands where a handler expects it.</summary>
+    public static void Select(DecodedInstruction* instruction, VpMode mode)
+    {
+        instruction->Handler = (ushort)Choose(instruction, mode);
+    }
+
+    private static Handler Choose(DecodedInstruction* instruction, VpMode mode)
+    {
+        var code64 = (mode & VpMode.Code64) != 0;
+        if ((instruction->Prefixes & Prefixes.Lock) != 0)
+        {
+            return Handler.General;
+        }
+
+        var memory = instruction->IsMemory;
+        if (memory && !PrepareAddress(instruction, mode, code64) && instruction->Operation != Operation.Lea)
+        {
+            return Handler.General;
+        }
+
+        // Displacement only from a register that is neither RIP-less nor segmented.
+        var simple = memory && instruction->Index == DecodedInstruction.NoRegister && instruction->Segment < 4 && instruction->AddressSize == 8;
+        var size = instruction->OperandSize;
+        switch (instruction->Operation)
+        {
+            case Operation.Nop:
+                return Handler.Nop;
+            case Operation.BlockEnd:
+                return Handler.BlockEnd;
+            case Operation.Mov:
+                return ChooseMov(instruction, memory, simple, size);
+            case Operation.Movzx:
+                return (instruction->SourceSize, memory, size) switch
+                {
+                    (_, _, 2) => Handler.General,
+                    (1, false, _) => Handler.MovzxRR8,
+                    (2, false, _) => Handler.MovzxRR16,
+                    (1, true, _) => Handler.MovzxRM8,
+                    _ => Handler.MovzxRM16,
+                };
+            case Operation.Movsx:
+                return (instruction->SourceSize, memory, size) switch
+                {
+                    (4, false, 8) => Handler.MovsxdRR,
+                    (4, true, 8) => Handler.MovsxdRM,
+                    (1, false, 4) => Handler.MovsxRR8To32,
+                    (1, true, 4) => Handler.MovsxRM8To32,
+                    _ => Handler.General,
+                };
+            case Operation.Lea:
+                if (!code64 || instruction->AddressSize != 8)
+                {
+                    return Handler.General;
+                }
+
+                return size switch
+                {
+                    8 => instruction->Index == DecodedInstruction.NoRegister ? Handler.LeaB : Handler.Lea64,
+                    4 => Handler.Lea32,
+                    _ => Handler.General,
+                };
+            case Operation.Push when code64 && size == 8 && !memory:
+                return instruction->Form == OperandForm.Immediate ? Handler.PushI : Handler.PushR;
+            case Operation.Pop when code64 && size == 8 && !memory:
+                return Handler.PopR;
+            case Operation.Call when code64:
+                return Handler.CallRelative;
+            case Operation.CallIndirect when code64 && !memory:
+                return Handler.CallRegister;
+            case Operation.JmpIndirect when code64 && !memory:
+                return Handler.JmpRegister;
+            case Operation.Ret when code64:
+                return Handler.Ret;
+            case Operation.Jmp when code64 || size == 4:
+                return code64 ? Handler.Jmp : Handler.General;
+            case Operation.Jcc when code64:
+                return Handler.Jo + (ushort)(instruction->Opcode & 15);
+            case Operation.Leave when code64 && size == 8:
+                return Handler.LeaveFrame;
+            case Operation.Setcc when !memory:
+                return Handler.SetccR;
+            case Operation.Cmovcc when !memory && size >= 4:
+                return size == 8 ? Handler.CmovccRR64 : Handler.CmovccRR32;
+            case Operation.Inc when !memory && size >= 4:
+                return size == 8 ? Handler.IncR64 : Handler.IncR32;
+            case Operation.Dec when !memory && size >= 4:
+                return size == 8 ? Handler.DecR64 : Handler.DecR32;
+            case Operation.Not when !memory && size >= 4:
+                return size == 8 ? Handler.NotR64 : Handler.NotR32;
+            case Operation.Neg when !memory && size >= 4:
+                return size == 8 ? Handler.NegR64 : Handler.NegR32;
+            case Operation.Shl or Operation.Sal or Operation.Shr or Operation.Sar:
+                return ChooseShift(instruction, memory, size);
+            case Operation.Imul when !memory && size >= 4 && instruction->Form == OperandForm.RegRm:
+                return size == 8 ? Handler.ImulRR64 : Handler.ImulRR32;
+            case Operation.Add:
+                return ChooseArithmetic(instruction, Handler.AddRR64, memory, size);
+            case Operation.Or:
+                return ChooseArithmetic(instruction, Handler.OrRR64, memory, size);
+            case Operation.And:
+                return ChooseArithmetic(instruction, Handler.AndRR64, memory, size);
+            case Operation.Sub:
+                return ChooseArithmetic(instruction, Handler.SubRR64, memory, size);
+            case Operation.Xor:
+                if (!memory && size >= 4 && instruction->Form != OperandForm.RmImmediate && instruction->Reg == instruction->Rm)
+                {
+                    return Handler.ZeroR;
+                }
+
+                return ChooseArithmetic(instruction, Handler.XorRR64, memory, size);
+            case Operation.Cmp:
+                return size == 1 ? ChooseCompareByte(instruction, memory) : ChooseArithmetic(instruction, Handler.CmpRR64, memory, size);
+            case Operation.Test:
+                return ChooseTest(instruction, memory, size);
+            default:
+                return Handler.General;
+        }
+    }
+
+    // Flat addresses only; false sends the instruction to the general switch.
+    private static bool PrepareAddress(DecodedInstruction* instruction, VpMode mode, bool code64)
+    {
+        VpState* layout = null;
+        instruction->SegmentBaseOffset = (ushort)(nint)(&layout->Zero);
+        if (code64)
+        {
+            if (instruction->Segment >= 4)
+            {
+                instruction->SegmentBaseOffset = (ushort)(nint)(instruction->Segment == 4 ? &layout->Fs.Base : &layout->Gs.Base);
+            }
+
+            return true;
+        }
+
+        return (mode & VpMode.FlatSegments) != 0 && instruction->Segment < 4;
+    }
+
+    private static Handler ChooseMov(DecodedInstruction* instruction, bool memory, bool simple, int size)
+    {
+        if (instruction->Form == OperandForm.RmImmediate)
+        {
+            if (!memory)
+            {
+                if (size < 4)
+                {
+                    return Handler.General;
+                }
+
+                if (size == 4)
+                {
+                    instruction->Immediate = (uint)instruction->Immediate;
+                }
+
+                return Handler.MovRI;
+            }
+
+            return size switch
+            {
+                8 => Handler.MovMI64,
+                4 => Handler.MovMI32,
+                2 => Handler.MovMI16,
+                _ => Handler.MovMI8,
+            };
+        }
+
+        if (!memory)
+        {
+            Normalise(instruction);
+            return size switch
+            {
+                8 => Handler.MovRR64,
+                4 => Handler.MovRR32,
+                1 => Handler.MovRR8,
+                _ => Handler.General,
+            };
+        }
+
+        if (instruction->Form == OperandForm.RegRm)
+        {
+            return size switch
+            {
+                8 => simple ? Handler.MovRM64B : Handler.MovRM64,
+                4 => simple ? Handler.MovRM32B : Handler.MovRM32,
+                1 => Handler.MovRM8,
+                _ => Handler.General,
+            };
+        }
+
+        return size switch
+        {
+            8 => simple ? Handler.MovMR64B : Handler.MovMR64,
+            4 => simple ? Handler.MovMR32B : Handler.MovMR32,
+            1 => Handler.MovMR8,
+            _ => Handler.MovMR16,
+        };
+    }
+
+    // Register to register: the destination in Rm.
+    private static void Normalise(DecodedInstruction* instruction)
+    {
+        if (instruction->Form == OperandForm.RegRm)
+        {
+            (instruction->Reg, instruction->Rm) = (instruction->Rm, instruction->Reg);
+            (instruction->RegOffset, instruction->RmOffset) = (instruction->RmOffset, instruction->RegOffset);
+            instruction->Form = OperandForm.RmReg;
+        }
+    }
+
+    private static Handler ChooseArithmetic(DecodedInstruction* instruction, Handler first, bool memory, int size)
+    {
+        if (size < 4)
+        {
+            return Handler.General;
+        }
+
+        var narrow = size == 4 ? 1 : 0;
+        int form;
+        if (instruction->Form == OperandForm.RmImmediate)
+        {
+            form = memory ? 8 : 2;
+        }
+        else if (!memory)
+        {
+            Normalise(instruction);
+            form = 0;
+        }
+        else
+        {
+            form = instruction->Form == OperandForm.RegRm ? 4 : 6;
+        }
+
+        return first + (ushort)(form + narrow);
+    }
+
+    private static Handler ChooseCompareByte(DecodedInstruction* instruction, bool memory)
+    {
+        if (instruction->Form == OperandForm.RmImmediate)
+        {
+            return memory ? Handler.CmpMI8 : Handler.CmpRI8;
+        }
+
+        if (!memory)
+        {
+            Normalise(instruction);
+            return Handler.CmpRR8;
+        }
+
+        return instruction->Form == OperandForm.RegRm ? Handler.CmpRM8 : Handler.CmpMR8;
+    }
+
+    private static Handler ChooseTest(DecodedInstruction* instruction, bool memory, int size)
+    {
+        var immediate = instruction->Form == OperandForm.RmImmediate;
+        return (size, immediate, memory) switch
+        {
+            (8, false, false) => Handler.TestRR64,
+            (4, false, false) => Handler.TestRR32,
+            (1, false, false) => Handler.TestRR8,
+            (8, true, false) => Handler.TestRI64,
+            (4, true, false) => Handler.TestRI32,
+            (1, true, false) => Handler.TestRI8,
+            (8, false, true) => Handler.TestMR64,
+            (4, false, true) => Handler.TestMR32,
+            (8, true, true) => Handler.TestMI64,
+            (4, true, true) => Handler.TestMI32,
+            (1, true, true) => Handler.TestMI8,
+            _ => Handler.General,
+        };
+    }
+
+    private static Handler ChooseShift(DecodedInstruction* instruction, bool memory, int size)
+    {
+        var count = instruction->Immediate & (size == 8 ? 63u : 31u);
+        if (memory || size < 4 || instruction->Form != OperandForm.RmImmediate || count == 0)
+        {
+            return Handler.General;
+        }
+
+        instruction->Immediate = count;
+        return (instruction->Operation, size) switch
+        {
+            (Operation.Shr, 8) => Handler.ShrRI64,
+            (Operation.Shr, 4) => Handler.ShrRI32,
+            (Operation.Sar, 8) => Handler.SarRI64,
+            (Operation.Sar, 4) => Handler.SarRI32,
+            (_, 8) => Handler.ShlRI64,
+            _ => Handler.ShlRI32,
+        };
+    }
+}

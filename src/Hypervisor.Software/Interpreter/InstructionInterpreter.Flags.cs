@@ -1,0 +1,165 @@
+using System.Runtime.CompilerServices;
+using Vitro.Hypervisor.Software.Decoding;
+
+namespace Vitro.Hypervisor.Software.Interpreter;
+
+/// <content>Short forms the hot switch is written in: operands, TLB entries, flag records.</content>
+internal sealed unsafe partial class InstructionInterpreter
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong* Reg(VpState* vp, DecodedInstruction* i) => (ulong*)vp + i->Reg;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong* Rm(VpState* vp, DecodedInstruction* i) => (ulong*)vp + i->Rm;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static byte* Reg8(VpState* vp, DecodedInstruction* i) => (byte*)vp + i->RegOffset;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static byte* Rm8(VpState* vp, DecodedInstruction* i) => (byte*)vp + i->RmOffset;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong AddressOfBase(VpState* vp, DecodedInstruction* i) => ((ulong*)vp)[i->Base] + (ulong)i->Displacement;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong AddressOfIndex(VpState* vp, DecodedInstruction* i) =>
+        ((ulong*)vp)[i->Base] + (((ulong*)vp)[i->Index] << i->Scale) + (ulong)i->Displacement;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong Address(VpState* vp, DecodedInstruction* i) =>
+        (AddressOfIndex(vp, i) & i->AddressMask) + *(ulong*)((byte*)vp + i->SegmentBaseOffset);
+
+    /// <summary>The inline TLB test: one compare finds misses and operands across a page border.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool Load(VpState* vp, ulong linear, uint size, out byte* address)
+    {
+        var entry = vp->LoadTlb + ((linear >> 12) & (TlbEntry.SetSize - 1));
+        var offset = linear - entry->Tag;
+        address = (byte*)(entry->Host + offset);
+        return offset <= PageSize - size;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool Store(VpState* vp, ulong linear, uint size, out byte* address)
+    {
+        var entry = vp->StoreTlb + ((linear >> 12) & (TlbEntry.SetSize - 1));
+        var offset = linear - entry->Tag;
+        address = (byte*)(entry->Host + offset);
+        return offset <= PageSize - size;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void SetLogicFlags(VpState* vp, ulong result)
+    {
+        vp->FlagResult = result;
+        vp->FlagLeft = 0;
+        vp->FlagOperation = LazyFlags.Result;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void SetFlags(VpState* vp, uint operation, ulong left, ulong right, ulong result)
+    {
+        vp->FlagResult = result;
+        vp->FlagLeft = left;
+        vp->FlagRight = right;
+        vp->FlagOperation = operation;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong SetAddFlags64(VpState* vp, ulong left, ulong right)
+    {
+        var result = left + right;
+        SetFlags(vp, LazyFlags.Add, left, right, result);
+        return result;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong SetAddFlags32(VpState* vp, ulong left, ulong right)
+    {
+        var result = (ulong)(int)(left + right);
+        SetFlags(vp, LazyFlags.Add, left, right, result);
+        return result;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong SetSubtractFlags64(VpState* vp, ulong left, ulong right)
+    {
+        var result = left - right;
+        SetFlags(vp, LazyFlags.Subtract, left, right, result);
+        return result;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong SetSubtractFlags32(VpState* vp, ulong left, ulong right)
+    {
+        var result = (ulong)(int)(left - right);
+        SetFlags(vp, LazyFlags.Subtract, left, right, result);
+        return result;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void SetSubtractFlags8(VpState* vp, ulong left, ulong right) =>
+        SetFlags(vp, LazyFlags.Subtract, left, right, (ulong)(sbyte)(left - right));
+
+    private static void SetIncrementFlags(VpState* vp, ulong result, ulong minimum)
+    {
+        var flags = LazyFlags.GetCarry(vp);
+        flags |= (result & 15) == 0 ? LazyFlags.Adjust : 0;
+        flags |= result == minimum ? LazyFlags.Overflow : 0;
+        vp->FlagResult = result;
+        vp->FlagLeft = flags;
+        vp->FlagOperation = LazyFlags.Result;
+    }
+
+    private static void SetDecrementFlags(VpState* vp, ulong result, ulong maximum)
+    {
+        var flags = LazyFlags.GetCarry(vp);
+        flags |= (result & 15) == 15 ? LazyFlags.Adjust : 0;
+        flags |= result == maximum ? LazyFlags.Overflow : 0;
+        vp->FlagResult = result;
+        vp->FlagLeft = flags;
+        vp->FlagOperation = LazyFlags.Result;
+    }
+
+    private static void SetIncrementFlags64(VpState* vp, ulong result) => SetIncrementFlags(vp, result, 1UL << 63);
+
+    private static void SetIncrementFlags32(VpState* vp, ulong result) => SetIncrementFlags(vp, result, unchecked((ulong)int.MinValue));
+
+    private static void SetDecrementFlags64(VpState* vp, ulong result) => SetDecrementFlags(vp, result, long.MaxValue);
+
+    private static void SetDecrementFlags32(VpState* vp, ulong result) => SetDecrementFlags(vp, result, int.MaxValue);
+
+    // OF of a left shift by one is the sign's change.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void SetShiftFlags(VpState* vp, ulong result, uint carry, ulong signed)
+    {
+        vp->FlagResult = result;
+        vp->FlagLeft = carry | (((uint)(signed >> 63) ^ carry) << 11);
+        vp->FlagOperation = LazyFlags.Result;
+    }
+
+    // OF of a logical right shift by one is the operand's sign.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void SetRightShiftFlags(VpState* vp, ulong result, uint carry, ulong left)
+    {
+        vp->FlagResult = result;
+        vp->FlagLeft = carry | ((uint)(left >> 63) << 11);
+        vp->FlagOperation = LazyFlags.Result;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void SetArithmeticShiftFlags(VpState* vp, ulong result, uint carry)
+    {
+        vp->FlagResult = result;
+        vp->FlagLeft = carry;
+        vp->FlagOperation = LazyFlags.Result;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void SetMultiplyFlags(VpState* vp, ulong result, bool overflow)
+    {
+        vp->FlagResult = result;
+        vp->FlagLeft = overflow ? LazyFlags.Carry | LazyFlags.Overflow : 0;
+        vp->FlagOperation = LazyFlags.Result;
+    }
+}

@@ -1,0 +1,272 @@
+using System.Runtime.CompilerServices;
+using Vitro.Hypervisor.Software.Decoding;
+
+namespace Vitro.Hypervisor.Software.Interpreter;
+
+/// <summary>
+/// Executes one virtual processor's instructions from decoded blocks: a hot switch for the common forms in flat address
+/// spaces, a general one for all others.
+/// </summary>
+internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
+{
+    private readonly SoftwareVirtualProcessor _vp;
+    private readonly VpState* _state;
+    private readonly CodeCache _cache;
+    private Mmu? _mmu;
+    private bool _codeModified;
+    private bool _leaving;
+
+    /// <summary>Creates the core of one processor.</summary>
+    public InstructionInterpreter(SoftwareVirtualProcessor vp, CodeCache cache)
+    {
+        _vp = vp;
+        _state = vp.State;
+        _cache = cache;
+    }
+
+    private enum NextStep
+    {
+        Continue,
+        LookUp,
+        Return,
+    }
+
+    private Mmu Mmu => _mmu ??= _vp.Mmu;
+
+    /// <inheritdoc/>
+    public void Run(SoftwareVirtualProcessor vp)
+    {
+        var state = _state;
+        _leaving = false;
+        do
+        {
+            if ((state->Mode & (uint)VpMode.Stepping) != 0)
+            {
+                RunStepping();
+                continue;
+            }
+
+            var block = Find(state);
+            if (block != null)
+            {
+                Execute(state, block);
+            }
+
+            if (state->FaultVector >= 0 && _vp.DeliverFault() == InstructionResult.Leave)
+            {
+                return;
+            }
+        }
+        while (!_leaving && Volatile.Read(ref state->Requests) == 0);
+    }
+
+    /// <inheritdoc/>
+    public void Step(SoftwareVirtualProcessor vp)
+    {
+        if ((_state->Mode & (uint)VpMode.Stepping) != 0)
+        {
+            RunStepping();
+            return;
+        }
+
+        StepOnce(CodeCache.SingleInstruction);
+        if (_state->FaultVector >= 0)
+        {
+            _ = _vp.DeliverFault();
+        }
+    }
+
+    /// <summary>The processor has just overwritten code of a block: the present one may be it.</summary>
+    public void OnCodeModified() => _codeModified = true;
+
+    private void RunStepping()
+    {
+        if (_vp.HitsInstructionBreakpoint())
+        {
+            _ = _vp.DeliverFault();
+            return;
+        }
+
+        var wasStepping = (_state->SystemFlags & RFlags.Tf) != 0;
+        if (StepOnce(CodeCache.SingleInstruction))
+        {
+            _ = _vp.HitsTrap(wasStepping);
+        }
+
+        if (_state->FaultVector >= 0 && _vp.DeliverFault() == InstructionResult.Leave)
+        {
+            _leaving = true;
+        }
+    }
+
+    // One instruction; false when it faulted.
+    private bool StepOnce(uint extraMode)
+    {
+        var linear = LinearPc(_state);
+        var block = _cache.GetBlock(_vp, linear, (_state->Mode & CodeCache.ModeMask) | extraMode);
+        if (block == null)
+        {
+            return false;
+        }
+
+        var instruction = CodeBlock.Instructions(block);
+        _codeModified = false;
+        var result = ExecuteOperation(_state, instruction);
+        _codeModified = false;
+        switch (result)
+        {
+            case InstructionResult.Next:
+                _state->Rip = NextRip(_state, instruction);
+                break;
+            case InstructionResult.Fault:
+                return false;
+            case InstructionResult.Leave:
+                _leaving = true;
+                break;
+            default:
+                break;
+        }
+
+        _state->InstructionCount++;
+        return true;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong LinearPc(VpState* vp) =>
+        (vp->Mode & (uint)VpMode.Code64) != 0 ? vp->Rip : (uint)(vp->Cs.Base + vp->Rip);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private CodeBlock* Find(VpState* vp)
+    {
+        var linear = LinearPc(vp);
+        var entry = vp->FetchTlb + ((linear >> 12) & (TlbEntry.SetSize - 1));
+        var offset = linear - entry->Tag;
+        if (offset < PageSize)
+        {
+            var block = _cache.Find((byte*)(entry->Host + offset), vp->Mode & CodeCache.ModeMask);
+            if (block != null)
+            {
+                return block;
+            }
+        }
+
+        return FindSlow(vp, linear);
+    }
+
+    private CodeBlock* FindSlow(VpState* vp, ulong linear)
+    {
+        if ((vp->Mode & (uint)VpMode.Stepping) != 0)
+        {
+            return null;
+        }
+
+        if ((vp->Mode & (uint)VpMode.Code64) == 0 && vp->Rip > vp->Cs.Limit)
+        {
+            _ = Fault.Protection(vp);
+            return null;
+        }
+
+        return _cache.GetBlock(_vp, linear, vp->Mode & CodeCache.ModeMask);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private CodeBlock* LinkTaken(VpState* vp, CodeBlock* block, DecodedInstruction* branch)
+    {
+        var next = Find(vp);
+        if (next != null && (vp->Mode & (uint)VpMode.Code64) != 0)
+        {
+            _cache.Link(_vp, block, &branch->Link, next);
+        }
+
+        return next;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private CodeBlock* LinkFallThrough(VpState* vp, CodeBlock* block)
+    {
+        var next = Find(vp);
+        if (next != null && (vp->Mode & (uint)VpMode.Code64) != 0)
+        {
+            _cache.Link(_vp, block, (void**)&block->FallThrough, next);
+        }
+
+        return next;
+    }
+
+    // One instruction outside the hot switch: RIP exact meanwhile, and the block's bias restored afterwards.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private NextStep ExecuteGeneral(VpState* vp, CodeBlock* block, DecodedInstruction* instruction)
+    {
+        vp->Rip += instruction->Offset;
+        if ((vp->Mode & (uint)VpMode.Code64) == 0 && !IsWithinCodeLimit(vp, instruction))
+        {
+            return NextStep.Return;
+        }
+
+        var index = (uint)(instruction - CodeBlock.Instructions(block));
+        switch (ExecuteOperation(vp, instruction))
+        {
+            case InstructionResult.Next:
+                if (!_codeModified)
+                {
+                    vp->Rip -= instruction->Offset;
+                    return NextStep.Continue;
+                }
+
+                _codeModified = false;
+                vp->Rip = NextRip(vp, instruction);
+                break;
+            case InstructionResult.Fault:
+                vp->InstructionCount += index;
+                return NextStep.Return;
+            case InstructionResult.Leave:
+                vp->InstructionCount += index + 1;
+                _leaving = true;
+                return NextStep.Return;
+            default:
+                break;
+        }
+
+        vp->InstructionCount += index + 1;
+        if (vp->InterruptShadow != 0)
+        {
+            RunShadow(vp);
+        }
+
+        return vp->Requests != 0 || vp->FaultVector >= 0 || _leaving ? NextStep.Return : NextStep.LookUp;
+    }
+
+    // The instruction behind STI, MOV SS or POP SS: interrupts and traps wait for it.
+    private void RunShadow(VpState* vp)
+    {
+        if ((vp->Mode & (uint)VpMode.Stepping) != 0)
+        {
+            return;
+        }
+
+        vp->InterruptShadow = 0;
+        _ = StepOnce(CodeCache.SingleInstruction);
+    }
+
+    private static bool IsWithinCodeLimit(VpState* vp, DecodedInstruction* instruction)
+    {
+        if ((ulong)vp->Rip + instruction->Length - 1 <= vp->Cs.Limit)
+        {
+            return true;
+        }
+
+        return Fault.Protection(vp);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong NextRip(VpState* vp, DecodedInstruction* instruction)
+    {
+        var next = vp->Rip + instruction->Length;
+        if ((vp->Mode & (uint)VpMode.Code64) != 0)
+        {
+            return next;
+        }
+
+        return (vp->Mode & (uint)VpMode.Code32) != 0 ? (uint)next : (ushort)next;
+    }
+}
