@@ -33,6 +33,9 @@ internal unsafe struct VpState
     /// <summary>Asynchronous requests (VpRequest bits); other threads set bits with an interlocked OR.</summary>
     public uint Requests;
 
+    /// <summary>Requests that wait for the guest to unmask them (RFLAGS.IF, IRET after an NMI): it moves them back into <see cref="Requests"/>.</summary>
+    public uint DeferredRequests;
+
     /// <summary>Current privilege level, 0 to 3.</summary>
     public uint Cpl;
 
@@ -154,6 +157,9 @@ internal enum VpRequest : uint
 
     /// <summary>Drop all cached translations of linear addresses; the requester waits for the acknowledgement.</summary>
     FlushTlb = 32,
+
+    /// <summary>Another processor needs the memory for itself for a moment.</summary>
+    Pause = 64,
 }
 
 /// <summary>Bits of <see cref="VpState.Mode"/>: all that decoding and block lookup depend on.</summary>

@@ -12,4 +12,7 @@ public enum GpaPageFlags : byte
 
     /// <summary>The page was written since its dirty mark was last cleared.</summary>
     Dirty = 2,
+
+    /// <summary>A virtual processor may hold the page in a cache of writable translations; cleared once none does.</summary>
+    StoreMapped = 4,
 }

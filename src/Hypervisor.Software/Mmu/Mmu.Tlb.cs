@@ -1,0 +1,630 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Vitro.Hypervisor.Engine;
+using Vitro.Hypervisor.Vid;
+
+namespace Vitro.Hypervisor.Software;
+
+/// <content>
+/// Two levels of translation caches. The first has a set per privilege and kind of access, as the inline test needs it.
+/// The second holds what a walk found, for all process contexts (PCID), so that refilling the first after a switch costs
+/// a few nanoseconds; flushing it means raising a stamp.
+/// </content>
+internal sealed unsafe partial class Mmu
+{
+    private const int UserSets = 0;
+    private const int KernelSets = 2;
+    private const int KernelAcSets = 4;
+    private const int FetchSets = 6;
+    private const int SetCount = 8;
+    private const int SlotCount = SetCount * TlbEntry.SetSize;
+
+    private const byte SlotGlobal = 1;
+    private const byte SlotInLocalLog = 2;
+    private const byte SlotInGlobalLog = 4;
+
+    private const int SecondSets = 4096;
+    private const int SecondWays = 2;
+    private const int ContextCount = 4096;
+
+    private const uint PermissionUser = 1;
+    private const uint PermissionWrite = 2;
+    private const uint PermissionNoExecute = 4;
+    private const uint PermissionDirty = 8;
+    private const uint PermissionGlobal = 16;
+
+    private readonly TlbEntry* _sets;
+    private readonly byte* _slots;
+    private readonly ushort* _localLog;
+    private readonly ushort* _globalLog;
+    private readonly SecondEntry* _second;
+    private readonly ulong* _contextStamps;
+    private readonly ulong* _large;
+    private readonly ulong* _huge;
+    private readonly ulong* _fetchGpa;
+    private readonly byte* _openBus;
+    private int _localCount;
+    private int _globalCount;
+    private ulong _stamp = 1;
+    private ulong _localFloor = 1;
+    private ulong _globalFloor = 1;
+    private ulong _allLocalFloor = 1;
+    private uint _context;
+    private MmuPrivilege _privilege = MmuPrivilege.Kernel;
+    private bool _watching;
+
+    // The region that served last; nearly always RAM.
+    private ulong _regionStart;
+    private ulong _regionLength;
+    private nint _regionHost;
+    private GpaRegion[] _regions = [];
+    private GpaAccess _regionAccess;
+
+    /// <summary>First-level fills.</summary>
+    public ulong Fills { get; private set; }
+
+    /// <summary>Walks of the page tables.</summary>
+    public ulong Walks { get; private set; }
+
+    /// <summary>Flushes that found something to drop.</summary>
+    public ulong Flushes { get; private set; }
+
+    /// <summary>Creates empty caches.</summary>
+    public Mmu(SoftwareVirtualProcessor vp, VpState* state, GpaSpace gpa, IInterceptHandler intercepts)
+    {
+        _vp = vp;
+        _state = state;
+        _gpa = gpa;
+        _intercepts = intercepts;
+        _sets = (TlbEntry*)NativeMemory.AlignedAlloc((nuint)(SlotCount * sizeof(TlbEntry)), 4096);
+        for (var i = 0; i < SlotCount; i++)
+        {
+            _sets[i] = new TlbEntry { Tag = TlbEntry.EmptyTag };
+        }
+
+        _second = (SecondEntry*)NativeMemory.AlignedAlloc((nuint)(SecondSets * SecondWays * sizeof(SecondEntry)), 64);
+        NativeMemory.Clear(_second, (nuint)(SecondSets * SecondWays * sizeof(SecondEntry)));
+        _slots = (byte*)NativeMemory.AllocZeroed(SlotCount);
+        _localLog = (ushort*)NativeMemory.AllocZeroed(SlotCount, sizeof(ushort));
+        _globalLog = (ushort*)NativeMemory.AllocZeroed(SlotCount, sizeof(ushort));
+        _contextStamps = (ulong*)NativeMemory.AllocZeroed(ContextCount, sizeof(ulong));
+        _large = (ulong*)NativeMemory.AllocZeroed(LargeSlots / 8);
+        _huge = (ulong*)NativeMemory.AllocZeroed(HugeSlots / 8);
+        _fetchGpa = (ulong*)NativeMemory.AllocZeroed(2 * TlbEntry.SetSize, sizeof(ulong));
+        _rmwBuffer = (byte*)NativeMemory.AlignedAlloc(64, 64);
+        _openBus = (byte*)NativeMemory.AlignedAlloc(2 * PageSize, PageSize);
+        new Span<byte>(_openBus, 2 * PageSize).Fill(0xFF);
+        _regions = [.. gpa.Regions];
+        SelectSets();
+    }
+
+    // 2 MiB and 1 GiB pages are cached as the 4 KiB pages in use; these filters remember where such pieces exist.
+    private const int LargeSlots = 16384;
+    private const int HugeSlots = 1024;
+
+    [StructLayout(LayoutKind.Sequential)]
+    private struct SecondEntry
+    {
+        /// <summary>Linear page address with the context (PCID) in the low 12 bits.</summary>
+        public ulong Key;
+
+        /// <summary>Guest page address with the permissions in the low 12 bits.</summary>
+        public ulong Page;
+        public ulong Stamp;
+        public ulong Padding;
+    }
+
+    /// <summary>The guest physical page of a fetch TLB slot that hits.</summary>
+    public ulong FetchPage(ulong linear) =>
+        _fetchGpa[(_privilege == MmuPrivilege.User ? 0 : TlbEntry.SetSize) + (int)((linear >> 12) & (TlbEntry.SetSize - 1))];
+
+    /// <summary>Points the state at the sets of its CPL, CR4.SMAP and RFLAGS.AC. To be called after each change of these.</summary>
+    public void SelectSets()
+    {
+        int data;
+        if (_state->Cpl == 3)
+        {
+            _privilege = MmuPrivilege.User;
+            data = UserSets;
+            _state->FetchTlb = _sets + (FetchSets * TlbEntry.SetSize);
+        }
+        else
+        {
+            var suspended = (_state->SystemFlags & RFlags.Ac) != 0 && (_state->Cr4 & ControlBits.Cr4Smap) != 0;
+            _privilege = suspended ? MmuPrivilege.KernelAc : MmuPrivilege.Kernel;
+            data = suspended ? KernelAcSets : KernelSets;
+            _state->FetchTlb = _sets + ((FetchSets + 1) * TlbEntry.SetSize);
+        }
+
+        _state->LoadTlb = _sets + (data * TlbEntry.SetSize);
+        _state->StoreTlb = _sets + ((data + 1) * TlbEntry.SetSize);
+    }
+
+    /// <summary>Drops everything, global translations included.</summary>
+    public void FlushAll()
+    {
+        _stamp++;
+        _allLocalFloor = _stamp;
+        _globalFloor = _stamp;
+        _localFloor = _stamp;
+        new Span<ulong>(_large, LargeSlots / 64).Clear();
+        new Span<ulong>(_huge, HugeSlots / 64).Clear();
+        FlushFirstLocal();
+        FlushFirstGlobal();
+        _regionLength = 0;
+        _regions = [.. _gpa.Regions];
+    }
+
+    /// <summary>Starts anew from the state's CR3 and CR4: after a reset, or when the state was replaced.</summary>
+    public void Restart()
+    {
+        FlushAll();
+        _context = (_state->Cr4 & ControlBits.Cr4Pcide) != 0 ? (uint)_state->Cr3 & 0xFFF : 0;
+        if (UsesPdptes)
+        {
+            TryLoadPdptes(_state->Cr3);
+        }
+    }
+
+    /// <summary>Whether paging uses the PAE page-directory-pointer registers.</summary>
+    public bool UsesPdptes => (_state->Cr0 & ControlBits.Cr0Paging) != 0 && (_state->Cr4 & ControlBits.Cr4Pae) != 0
+        && (_state->Efer & ControlBits.EferLongModeActive) == 0;
+
+    /// <summary>Drops all but global translations, of every context.</summary>
+    public void FlushLocal()
+    {
+        _stamp++;
+        _allLocalFloor = _stamp;
+        _localFloor = _stamp;
+        FlushFirstLocal();
+    }
+
+    /// <summary>Drops one context's translations (INVPCID type 1).</summary>
+    public void FlushContext(uint context)
+    {
+        _stamp++;
+        _contextStamps[context & (ContextCount - 1)] = _stamp;
+        if (context == _context)
+        {
+            _localFloor = _stamp;
+            FlushFirstLocal();
+        }
+    }
+
+    /// <summary>Makes another context current (CR3), dropping what the cache knows of it unless <paramref name="keep"/>.</summary>
+    public void SwitchContext(uint context, bool keep)
+    {
+        context &= ContextCount - 1;
+        if (!keep)
+        {
+            _stamp++;
+            _contextStamps[context] = _stamp;
+        }
+
+        _context = context;
+        _localFloor = Math.Max(_contextStamps[context], _allLocalFloor);
+        FlushFirstLocal();
+    }
+
+    /// <summary>Drops the translation of one page in the current context, and global ones of it (INVLPG).</summary>
+    public void FlushPage(ulong linear)
+    {
+        if (IsFromLargePage(linear))
+        {
+            FlushAll();
+            return;
+        }
+
+        var page = linear & PageMask;
+        var index = (int)((linear >> 12) & (TlbEntry.SetSize - 1));
+        var fetch = false;
+        for (var set = 0; set < SetCount; set++)
+        {
+            var entry = _sets + (set * TlbEntry.SetSize) + index;
+            if (entry->Tag == page)
+            {
+                entry->Tag = TlbEntry.EmptyTag;
+                fetch |= set >= FetchSets;
+            }
+        }
+
+        DropSecond(page, _context, alsoGlobal: true);
+        if (fetch)
+        {
+            _vp.OnFetchTlbFlushed();
+        }
+    }
+
+    /// <summary>Drops the translation of one page in any context (INVPCID type 0).</summary>
+    public void FlushPage(ulong linear, uint context)
+    {
+        if (context == _context)
+        {
+            FlushPage(linear);
+        }
+        else if (IsFromLargePage(linear))
+        {
+            FlushContext(context);
+        }
+        else
+        {
+            DropSecond(linear & PageMask, context, alsoGlobal: false);
+        }
+    }
+
+    /// <summary>Empties the store entries of one page of RAM, which now holds code.</summary>
+    public void DropStores(byte* hostPage)
+    {
+        for (var set = UserSets + 1; set < FetchSets; set += 2)
+        {
+            var entry = _sets + (set * TlbEntry.SetSize);
+            for (var end = entry + TlbEntry.SetSize; entry < end; entry++)
+            {
+                if (entry->Host == (ulong)hostPage)
+                {
+                    entry->Tag = TlbEntry.EmptyTag;
+                }
+            }
+        }
+    }
+
+    /// <summary>Empties all first-level entries, so that every access comes through the slow path once.</summary>
+    public void FlushFirstLevel()
+    {
+        FlushFirstLocal();
+        FlushFirstGlobal();
+    }
+
+    /// <summary>Finds where a linear address leads for an access, filling the caches; false after raising a fault.</summary>
+    public bool TryTranslate(ulong linear, MmuAccess access, MmuPrivilege privilege, out Translation translation)
+    {
+        ulong page;
+        uint permissions;
+        if ((_state->Cr0 & ControlBits.Cr0Paging) == 0)
+        {
+            page = linear & 0xFFFF_F000;
+            permissions = PermissionUser | PermissionWrite | PermissionDirty;
+        }
+        else
+        {
+            if ((ulong)((long)(linear << 16) >> 16) != linear)
+            {
+                translation = default;
+                return Fault.Protection(_state);
+            }
+
+            var second = FindSecond(linear & PageMask);
+            if (second != null && IsPermitted((uint)second->Page & 0xFFF, access, privilege)
+                && (access != MmuAccess.Store || (second->Page & PermissionDirty) != 0))
+            {
+                page = second->Page & PageMask;
+                permissions = (uint)second->Page & 0xFFF;
+            }
+            else
+            {
+                Walks++;
+                if (!TryWalk(linear, access, privilege, out page, out permissions))
+                {
+                    translation = default;
+                    return false;
+                }
+
+                AddSecond(linear & PageMask, page, permissions);
+            }
+        }
+
+        translation.Gpa = page | (linear & 0xFFF);
+        FindHost(page, access, out var host, out translation.PageFlags);
+        translation.Host = host == null ? null : host + (linear & 0xFFF);
+        if (host == null)
+        {
+            if (access == MmuAccess.Fetch)
+            {
+                FillFirst(FetchSets + (privilege == MmuPrivilege.User ? 0 : 1), linear, page, _openBus, permissions);
+            }
+
+            return true;
+        }
+
+        switch (access)
+        {
+            case MmuAccess.Load:
+                FillFirst((int)privilege * 2, linear, page, host, permissions);
+                break;
+            case MmuAccess.Fetch:
+                FillFirst(FetchSets + (privilege == MmuPrivilege.User ? 0 : 1), linear, page, host, permissions);
+                break;
+            default:
+                if (MarkStored(translation.PageFlags))
+                {
+                    FillFirst(((int)privilege * 2) + 1, linear, page, host, permissions);
+                }
+
+                break;
+        }
+
+        return true;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        NativeMemory.AlignedFree(_sets);
+        NativeMemory.AlignedFree(_second);
+        NativeMemory.Free(_slots);
+        NativeMemory.Free(_localLog);
+        NativeMemory.Free(_globalLog);
+        NativeMemory.Free(_contextStamps);
+        NativeMemory.Free(_large);
+        NativeMemory.Free(_huge);
+        NativeMemory.Free(_fetchGpa);
+        NativeMemory.AlignedFree(_rmwBuffer);
+        NativeMemory.AlignedFree(_openBus);
+    }
+
+    /// <summary>
+    /// Marks a page about to be stored to; false when it holds code, which keeps it out of the store sets. The order
+    /// (announce the entry, then look for code) pairs with <see cref="SoftwarePartition.ProtectCodePage"/>.
+    /// </summary>
+    private static bool MarkStored(byte* flags)
+    {
+        if (flags == null)
+        {
+            return true;
+        }
+
+        const byte Wanted = (byte)(GpaPageFlags.Dirty | GpaPageFlags.StoreMapped);
+        if ((Volatile.Read(ref *flags) & Wanted) != Wanted)
+        {
+            GpaSpace.SetPageFlag(flags, GpaPageFlags.Dirty | GpaPageFlags.StoreMapped);
+        }
+        else
+        {
+            Interlocked.MemoryBarrier();
+        }
+
+        return (Volatile.Read(ref *flags) & (byte)GpaPageFlags.HasCode) == 0;
+    }
+
+    private void FindHost(ulong page, MmuAccess access, out byte* host, out byte* flags)
+    {
+        if (page - _regionStart >= _regionLength)
+        {
+            GpaRegion? region = null;
+            foreach (var candidate in _regions)
+            {
+                if (page - candidate.Start < candidate.Length)
+                {
+                    region = candidate;
+                    break;
+                }
+            }
+
+            if (region is null)
+            {
+                host = null;
+                flags = null;
+                return;
+            }
+
+            _regionStart = region.Start;
+            _regionLength = region.Length;
+            _regionHost = region.HostAddress;
+            _regionAccess = region.Access;
+        }
+
+        var wanted = access switch
+        {
+            MmuAccess.Load => GpaAccess.Read,
+            MmuAccess.Store => GpaAccess.Write,
+            _ => GpaAccess.Execute,
+        };
+        if ((_regionAccess & wanted) == 0)
+        {
+            host = null;
+            flags = null;
+            return;
+        }
+
+        host = (byte*)(_regionHost + (nint)(page - _regionStart));
+        flags = _gpa.PageFlags(page);
+    }
+
+    private void FillFirst(int set, ulong linear, ulong page, byte* host, uint permissions)
+    {
+        Fills++;
+        var index = (int)((linear >> 12) & (TlbEntry.SetSize - 1));
+        var slot = (set * TlbEntry.SetSize) + index;
+        if (set >= FetchSets)
+        {
+            // What the block cache knows by linear address belongs to pages in the fetch sets only, so that flushes of
+            // those find all of it.
+            var old = _sets[slot].Tag;
+            if (old != TlbEntry.EmptyTag && old != (linear & PageMask))
+            {
+                _vp.OnFetchTlbFlushed();
+            }
+
+            _fetchGpa[slot - (FetchSets * TlbEntry.SetSize)] = page;
+        }
+        else if (_watching && _vp.IsWatchedPage(linear))
+        {
+            return;
+        }
+
+        var mark = _slots[slot];
+        if ((permissions & PermissionGlobal) != 0)
+        {
+            mark |= SlotGlobal;
+            if ((mark & SlotInGlobalLog) == 0)
+            {
+                mark |= SlotInGlobalLog;
+                _globalLog[_globalCount++] = (ushort)slot;
+            }
+        }
+        else
+        {
+            mark &= unchecked((byte)~SlotGlobal);
+            if ((mark & SlotInLocalLog) == 0)
+            {
+                mark |= SlotInLocalLog;
+                _localLog[_localCount++] = (ushort)slot;
+            }
+        }
+
+        _slots[slot] = mark;
+        _sets[slot].Host = (ulong)host;
+        _sets[slot].Tag = linear & PageMask;
+    }
+
+    private void FlushFirstLocal()
+    {
+        if (_localCount == 0)
+        {
+            return;
+        }
+
+        Flushes++;
+        for (var i = 0; i < _localCount; i++)
+        {
+            var slot = _localLog[i];
+            var mark = _slots[slot];
+            _slots[slot] = (byte)(mark & ~SlotInLocalLog);
+            if ((mark & SlotGlobal) == 0)
+            {
+                _sets[slot].Tag = TlbEntry.EmptyTag;
+            }
+        }
+
+        _localCount = 0;
+        _vp.OnFetchTlbFlushed();
+    }
+
+    private void FlushFirstGlobal()
+    {
+        if (_globalCount == 0)
+        {
+            return;
+        }
+
+        Flushes++;
+        for (var i = 0; i < _globalCount; i++)
+        {
+            var slot = _globalLog[i];
+            _slots[slot] = (byte)(_slots[slot] & ~(SlotInGlobalLog | SlotGlobal));
+            _sets[slot].Tag = TlbEntry.EmptyTag;
+        }
+
+        _globalCount = 0;
+        _vp.OnFetchTlbFlushed();
+    }
+
+    /// <summary>
+    /// Kernel halves are alike in all contexts and mostly global, so they share one place; user halves are spread by context.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private SecondEntry* SecondSet(ulong linearPage, uint context)
+    {
+        var number = (uint)(linearPage >> 12);
+        var hash = number ^ (uint)(linearPage >> 24);
+        if ((long)linearPage >= 0)
+        {
+            hash ^= context * 0x9E5;
+        }
+
+        return _second + ((hash & (SecondSets - 1)) * SecondWays);
+    }
+
+    private SecondEntry* FindSecond(ulong linearPage)
+    {
+        var entry = SecondSet(linearPage, _context);
+        for (var way = 0; way < SecondWays; way++, entry++)
+        {
+            var difference = entry->Key ^ linearPage;
+            if (difference == _context && entry->Stamp >= _localFloor && (entry->Page & PermissionGlobal) == 0)
+            {
+                return entry;
+            }
+
+            if (difference <= 0xFFF && (entry->Page & PermissionGlobal) != 0 && entry->Stamp >= _globalFloor)
+            {
+                return entry;
+            }
+        }
+
+        return null;
+    }
+
+    private void AddSecond(ulong linearPage, ulong page, uint permissions)
+    {
+        var isGlobal = (permissions & PermissionGlobal) != 0;
+        if (isGlobal && (long)linearPage >= 0)
+        {
+            // A global user page would need to be found and dropped in every context; it is too rare to be worth it.
+            return;
+        }
+
+        var set = SecondSet(linearPage, _context);
+        var victim = set;
+        for (var way = 0; way < SecondWays; way++)
+        {
+            var entry = set + way;
+            var difference = entry->Key ^ linearPage;
+            if (difference == _context || (difference <= 0xFFF && (entry->Page & PermissionGlobal) != 0))
+            {
+                victim = entry;
+                break;
+            }
+
+            if (entry->Stamp < victim->Stamp)
+            {
+                victim = entry;
+            }
+            else if (way == SecondWays - 1 && victim == set && ((uint)Walks & 1) != 0)
+            {
+                victim = entry;
+            }
+        }
+
+        victim->Key = linearPage | _context;
+        victim->Page = page | permissions;
+        victim->Stamp = _stamp;
+    }
+
+    private void DropSecond(ulong linearPage, uint context, bool alsoGlobal)
+    {
+        var entry = SecondSet(linearPage, context);
+        for (var way = 0; way < SecondWays; way++, entry++)
+        {
+            var difference = entry->Key ^ linearPage;
+            if (difference == context || (alsoGlobal && difference <= 0xFFF && (entry->Page & PermissionGlobal) != 0))
+            {
+                entry->Stamp = 0;
+                entry->Key = TlbEntry.EmptyTag;
+            }
+        }
+    }
+
+    private void NoteLargePage(ulong linear, bool huge)
+    {
+        if (huge)
+        {
+            var slot = (linear >> 30) & (HugeSlots - 1);
+            _huge[slot >> 6] |= 1UL << (int)(slot & 63);
+        }
+        else
+        {
+            var slot = (linear >> 21) & (LargeSlots - 1);
+            _large[slot >> 6] |= 1UL << (int)(slot & 63);
+        }
+    }
+
+    private bool IsFromLargePage(ulong linear)
+    {
+        var large = (linear >> 21) & (LargeSlots - 1);
+        var huge = (linear >> 30) & (HugeSlots - 1);
+        return BitOperations.PopCount((_large[large >> 6] >> (int)(large & 63)) & 1) != 0
+            || BitOperations.PopCount((_huge[huge >> 6] >> (int)(huge & 63)) & 1) != 0;
+    }
+}

@@ -1,0 +1,92 @@
+using System.Numerics;
+using Vitro.Hypervisor.Engine;
+
+namespace Vitro.Hypervisor.Software;
+
+/// <content>CPUID: the partition's table with what depends on the processor and its state.</content>
+internal sealed unsafe partial class SoftwareVirtualProcessor
+{
+    private readonly PatchedCpuid _cpuid;
+
+    /// <summary>A processor's leaves, patched once with what is fixed for its life.</summary>
+    private sealed record PatchedCpuid(CpuidTable Table, uint MaxBasic, uint MaxExtended, uint Signature);
+
+    private PatchedCpuid BuildCpuid(PartitionOptions options)
+    {
+        var table = options.Cpuid.Clone();
+        var count = (uint)options.VirtualProcessorCount;
+        var id = (uint)Index;
+        var leaf1 = table[1];
+        var addressable = BitOperations.RoundUpToPowerOf2(count);
+        table[1] = leaf1 with
+        {
+            Ebx = (leaf1.Ebx & 0xFFFF) | (Math.Min(addressable, 255) << 16) | (id << 24),
+
+            // HTT: the field above counts; set whenever the package holds several logical processors.
+            Edx = count > 1 ? leaf1.Edx | (1u << 28) : leaf1.Edx,
+        };
+        for (var i = 0u; i < 4; i++)
+        {
+            var cache = table[4, i];
+            if (cache.Eax != 0)
+            {
+                var sharing = i == 3 ? addressable - 1 : 0;
+                table[4, i] = cache with { Eax = (cache.Eax & 0x3FFF) | (sharing << 14) | ((addressable - 1) << 26) };
+            }
+        }
+
+        var shift = (uint)BitOperations.Log2(addressable);
+        table[0xB, 0] = new CpuidResult(0, 1, 1 << 8, id);
+        table[0xB, 1] = new CpuidResult(shift, count, (2 << 8) | 1, id);
+        for (var i = 2u; i < 4; i++)
+        {
+            table[0xB, i] = new CpuidResult(0, 0, i, id);
+        }
+
+        return new PatchedCpuid(table, table[0].Eax, table[0x8000_0000].Eax, leaf1.Eax);
+    }
+
+    private CpuidResult GetCpuid(uint leaf, uint subleaf)
+    {
+        // A leaf beyond the highest basic one answers as that one does, on this vendor.
+        if (leaf < 0x4000_0000 ? leaf > _cpuid.MaxBasic : leaf > _cpuid.MaxExtended)
+        {
+            leaf = _cpuid.MaxBasic;
+        }
+
+        var result = _cpuid.Table[leaf, subleaf];
+        switch (leaf)
+        {
+            case 1:
+                result = result with
+                {
+                    Ecx = (State->Cr4 & ControlBits.Cr4Osxsave) != 0 ? result.Ecx | (1 << 27) : result.Ecx & ~(1u << 27),
+                };
+                break;
+            case 0xD when subleaf == 0:
+                result = result with { Ebx = XsaveAreaSize(State->Xcr0), Ecx = XsaveAreaSize(result.Eax) };
+                break;
+            default:
+                break;
+        }
+
+        return result;
+    }
+
+    private static uint XsaveAreaSize(ulong components) => (components & 4) != 0 ? 832u : 576;
+
+    /// <summary>Components of XCR0 that CPUID offers.</summary>
+    private ulong SupportedXcr0 => _cpuid.Table[0xD, 0].Eax;
+
+    private bool HasFeature1Ecx(int bit) => ((_cpuid.Table[1].Ecx >> bit) & 1) != 0;
+
+    private void ExecuteCpuid()
+    {
+        Counters.Cpuid++;
+        var result = GetCpuid((uint)State->Gpr[0], (uint)State->Gpr[1]);
+        State->Gpr[0] = result.Eax;
+        State->Gpr[3] = result.Ebx;
+        State->Gpr[1] = result.Ecx;
+        State->Gpr[2] = result.Edx;
+    }
+}

@@ -1,0 +1,24 @@
+namespace Vitro.Hypervisor.Software;
+
+/// <summary>What executes the instructions of one virtual processor; the run loop calls it on the processor's thread.</summary>
+internal interface IExecutionCore
+{
+    /// <summary>
+    /// Executes until <see cref="VpState.Requests"/> is not zero at a block's end, or an instruction or a delivered fault
+    /// says <see cref="InstructionResult.Leave"/>. RIP and the instruction count are exact on return.
+    /// </summary>
+    void Run(SoftwareVirtualProcessor vp);
+
+    /// <summary>Executes exactly one instruction (or delivers its fault), whatever is requested.</summary>
+    void Step(SoftwareVirtualProcessor vp);
+}
+
+/// <summary>Makes the executing parts of a partition.</summary>
+internal interface IExecutionFactory
+{
+    /// <summary>The block cache that the partition's processors share.</summary>
+    ICodePageObserver CreateCodePages(SoftwarePartition partition);
+
+    /// <summary>The core of one processor.</summary>
+    IExecutionCore CreateCore(SoftwareVirtualProcessor vp);
+}
