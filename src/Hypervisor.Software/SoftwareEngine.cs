@@ -1,0 +1,38 @@
+using System.Runtime.InteropServices;
+using Vitro.Hypervisor.Engine;
+
+namespace Vitro.Hypervisor.Software;
+
+/// <summary>The engine that needs nothing of the host but an x86-64 processor: it executes guests by itself.</summary>
+public sealed class SoftwareEngine : IHypervisorEngine
+{
+    /// <inheritdoc/>
+    public string Name => "software";
+
+    /// <inheritdoc/>
+    public EngineAvailability Probe() => RuntimeInformation.ProcessArchitecture == Architecture.X64
+        ? new EngineAvailability(true, "The software engine runs on every x86-64 host.")
+        : new EngineAvailability(false, "The software engine needs an x86-64 host; this process runs on another architecture.");
+
+    /// <inheritdoc/>
+    public CpuidTable GetSupportedCpuid() => CpuModel.X8664V2.Cpuid.Clone();
+
+    /// <inheritdoc/>
+    public IPartition CreatePartition(PartitionOptions options)
+    {
+        if (options.VirtualProcessorCount is < 1 or > 64)
+        {
+            throw new HypervisorException("A partition has 1 to 64 virtual processors.");
+        }
+
+        if (options.InterruptControllers.Count < options.VirtualProcessorCount)
+        {
+            throw new HypervisorException("Every virtual processor needs an interrupt controller.");
+        }
+
+        var available = Probe();
+        return available.IsUsable
+            ? new SoftwarePartition(options, new InterpreterFactory())
+            : throw new HypervisorException(available.Reason);
+    }
+}
