@@ -5,6 +5,10 @@ namespace Vitro.Hypervisor.Software.Interpreter;
 /// <summary>Chooses the hot switch's case for a decoded instruction.</summary>
 internal static unsafe class HandlerSelection
 {
+    private static readonly ushort ZeroOffset = OffsetOf(0);
+    private static readonly ushort FsBaseOffset = OffsetOf(4);
+    private static readonly ushort GsBaseOffset = OffsetOf(5);
+
     /// <summary>Sets <see cref="DecodedInstruction.Handler"/>, normalising register operands where a handler expects it.</summary>
     public static void Select(DecodedInstruction* instruction, VpMode mode)
     {
@@ -127,13 +131,12 @@ internal static unsafe class HandlerSelection
     // Flat addresses only; false sends the instruction to the general switch.
     private static bool PrepareAddress(DecodedInstruction* instruction, VpMode mode, bool code64)
     {
-        VpState* layout = null;
-        instruction->SegmentBaseOffset = (ushort)(nint)(&layout->Zero);
+        instruction->SegmentBaseOffset = ZeroOffset;
         if (code64)
         {
             if (instruction->Segment >= 4)
             {
-                instruction->SegmentBaseOffset = (ushort)(nint)(instruction->Segment == 4 ? &layout->Fs.Base : &layout->Gs.Base);
+                instruction->SegmentBaseOffset = instruction->Segment == 4 ? FsBaseOffset : GsBaseOffset;
             }
 
             return true;
@@ -293,5 +296,18 @@ internal static unsafe class HandlerSelection
             (_, 8) => Handler.ShlRI64,
             _ => Handler.ShlRI32,
         };
+    }
+
+    // Where VpState holds a segment's base; for segments without one, its constant zero.
+    private static ushort OffsetOf(int segment)
+    {
+        VpState state = default;
+        var field = segment switch
+        {
+            4 => &state.Fs.Base,
+            5 => &state.Gs.Base,
+            _ => &state.Zero,
+        };
+        return (ushort)((byte*)field - (byte*)&state);
     }
 }

@@ -1,0 +1,149 @@
+using System.Buffers.Binary;
+using System.Diagnostics;
+using System.Globalization;
+using Vitro.Foundation;
+using Vitro.Hypervisor.Engine;
+using Vitro.Hypervisor.Software;
+using Vitro.Hypervisor.Vid;
+
+namespace Vitro.Benchmarks;
+
+/// <summary>Instructions a second of the software engine on one loop of loads, stores, arithmetic, branches, a call and stack work.</summary>
+internal static class InterpreterBenchmark
+{
+    private const int CodeAddress = 0x10000;
+    private const int TableAddress = 0x1000;
+
+    private static ReadOnlySpan<byte> Code =>
+    [
+        0x48, 0x8B, 0x04, 0xCB, // mov rax, [rbx+rcx*8]
+        0x48, 0x01, 0xD0, // add rax, rdx
+        0x48, 0x89, 0x43, 0x08, // mov [rbx+8], rax
+        0x0F, 0xB6, 0x73, 0x10, // movzx esi, byte [rbx+16]
+        0x31, 0xF2, // xor edx, esi
+        0x81, 0xE1, 0xFF, 0x01, 0x00, 0x00, // and ecx, 511
+        0x83, 0xC1, 0x01, // add ecx, 1
+        0x50, // push rax
+        0x5F, // pop rdi
+        0x48, 0x39, 0xD7, // cmp rdi, rdx
+        0x72, 0x04, // jb +4
+        0x4C, 0x8D, 0x40, 0x04, // lea r8, [rax+4]
+        0xE8, 0x06, 0x00, 0x00, 0x00, // call +6
+        0x49, 0x83, 0xE9, 0x01, // sub r9, 1
+        0x75, 0xD0, // jne start
+        0x48, 0xC1, 0xE8, 0x03, // shr rax, 3
+        0xC3, // ret
+    ];
+
+    /// <summary>Runs it for a while and prints millions of instructions a second.</summary>
+    internal static void Run(TimeSpan duration)
+    {
+        using var ram = GuestMemory.Create(16 << 20);
+        using var gpa = new GpaSpace(ram);
+        using var clock = new VmClock(TimeProvider.System);
+        gpa.TryWrite(CodeAddress, Code);
+        WritePageTables(gpa);
+        var engine = new SoftwareEngine();
+        using var partition = engine.CreatePartition(new PartitionOptions
+        {
+            Gpa = gpa,
+            VirtualProcessorCount = 1,
+            Cpuid = engine.GetSupportedCpuid(),
+            Clock = clock,
+            Intercepts = new NoIntercepts(),
+            InterruptControllers = [new NoInterrupts()],
+        });
+        var vp = partition.VirtualProcessors[0];
+        vp.SetState(InitialState());
+        for (var round = 0; round < 3; round++)
+        {
+            var before = Instructions(vp);
+            var watch = Stopwatch.StartNew();
+            using var timer = new Timer(_ => vp.Cancel(), null, duration, Timeout.InfiniteTimeSpan);
+            var exit = vp.Run();
+            var executed = Instructions(vp) - before;
+            Console.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{exit.Reason} {exit.Detail} {executed / watch.Elapsed.TotalSeconds / 1e6:F0} MIPS"));
+        }
+    }
+
+    private static long Instructions(IVirtualProcessor vp)
+    {
+        var node = new InspectNode();
+        vp.Inspect(node);
+        return (long)node.Find("counters/instructions")!;
+    }
+
+    private static void WritePageTables(GpaSpace gpa)
+    {
+        Span<byte> entry = stackalloc byte[8];
+        ReadOnlySpan<(ulong At, ulong Value)> entries = [(0, 0x2003), (0x1000, 0x3003), (0x2000, 0x83), (0x2008, 0x20_0083)];
+        foreach (var (at, value) in entries)
+        {
+            BinaryPrimitives.WriteUInt64LittleEndian(entry, value);
+            gpa.TryWrite(TableAddress + at, entry);
+        }
+    }
+
+    private static VirtualProcessorState InitialState()
+    {
+        var state = new VirtualProcessorState
+        {
+            Rip = CodeAddress,
+            Cr0 = 0x8000_0011,
+            Cr3 = TableAddress,
+            Cr4 = 0x20,
+            Efer = 0x500,
+            Cs = new SegmentState(8, 0, uint.MaxValue, 0xA09B),
+            Ss = new SegmentState(16, 0, uint.MaxValue, 0xC093),
+            Ds = new SegmentState(16, 0, uint.MaxValue, 0xC093),
+            Es = new SegmentState(16, 0, uint.MaxValue, 0xC093),
+        };
+        state.Gpr[3] = 0x20000;
+        state.Gpr[4] = 0x9000;
+        return state;
+    }
+
+    private sealed class NoInterrupts : ILocalInterruptController
+    {
+        public bool HasPendingInterrupt => false;
+
+        public byte Cr8 { get; set; }
+
+        public bool TryAcknowledge(out byte vector)
+        {
+            vector = 0;
+            return false;
+        }
+    }
+
+    private sealed class NoIntercepts : IInterceptHandler
+    {
+        public uint ReadPort(IVirtualProcessor vp, ushort port, int size) => uint.MaxValue;
+
+        public void WritePort(IVirtualProcessor vp, ushort port, int size, uint value)
+        {
+        }
+
+        public ulong ReadMmio(IVirtualProcessor vp, ulong gpa, int size) => ulong.MaxValue;
+
+        public void WriteMmio(IVirtualProcessor vp, ulong gpa, int size, ulong value)
+        {
+        }
+
+        public bool TryReadMsr(IVirtualProcessor vp, uint msr, out ulong value)
+        {
+            value = 0;
+            return false;
+        }
+
+        public bool TryWriteMsr(IVirtualProcessor vp, uint msr, ulong value) => false;
+
+        public bool TryHypercall(IVirtualProcessor vp, in HypercallRegisters registers, out ulong result)
+        {
+            result = 0;
+            return false;
+        }
+    }
+}
