@@ -30,7 +30,7 @@ public sealed unsafe class DecoderTests
         Mnemonic.Ptwrite, Mnemonic.Tpause, Mnemonic.Umonitor, Mnemonic.Umwait, Mnemonic.Senduipi, Mnemonic.Uiret, Mnemonic.Testui,
         Mnemonic.Clui, Mnemonic.Stui, Mnemonic.Movdir64b, Mnemonic.Movdiri, Mnemonic.Enqcmd, Mnemonic.Enqcmds, Mnemonic.Hreset,
         Mnemonic.Seamcall, Mnemonic.Seamops, Mnemonic.Seamret, Mnemonic.Tdcall, Mnemonic.Pcommit, Mnemonic.Ud0, Mnemonic.Ud1, Mnemonic.Ud2,
-        Mnemonic.Femms, Mnemonic.Extrq, Mnemonic.Insertq, Mnemonic.Loadallreset286, Mnemonic.Loadall286, Mnemonic.Loadall386, Mnemonic.Jmpe,
+        Mnemonic.Femms, Mnemonic.Extrq, Mnemonic.Insertq, Mnemonic.Loadall, Mnemonic.Jmpe,
         Mnemonic.Loadiwkey, Mnemonic.Encodekey128, Mnemonic.Encodekey256, Mnemonic.Wrmsrns, Mnemonic.Rdmsrlist, Mnemonic.Wrmsrlist,
         Mnemonic.Erets, Mnemonic.Eretu, Mnemonic.Lkgs, Mnemonic.Aadd, Mnemonic.Aand, Mnemonic.Aor, Mnemonic.Axor, Mnemonic.Rdudbg,
         Mnemonic.Wrudbg, Mnemonic.Aesenc128kl, Mnemonic.Aesenc256kl, Mnemonic.Aesdec128kl, Mnemonic.Aesdec256kl, Mnemonic.Aesencwide128kl,
