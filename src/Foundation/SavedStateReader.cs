@@ -56,6 +56,18 @@ public sealed class SavedStateReader
     /// <summary>Reads raw bytes; empty when the field is missing.</summary>
     public ReadOnlySpan<byte> Bytes(ushort tag) => TryFind(tag, out var bytes) ? bytes : default;
 
+    /// <summary>Reads every field written with <paramref name="tag"/>, in order.</summary>
+    public IEnumerable<ReadOnlyMemory<byte>> AllBytes(ushort tag)
+    {
+        foreach (var field in _fields)
+        {
+            if (field.Tag == tag)
+            {
+                yield return _data.Slice(field.Offset, field.Length);
+            }
+        }
+    }
+
     /// <summary>Reads a nested unit; an empty one when the field is missing.</summary>
     public SavedStateReader Group(ushort tag)
     {

@@ -29,6 +29,9 @@ public readonly ref struct VmBusPacket
     /// <summary>Chosen by the sender, echoed in the completion.</summary>
     public ulong TransactionId { get; }
 
+    /// <summary>The bytes between descriptor and payload: the header of typed packets (ranges, transfer pages) as sent.</summary>
+    public ReadOnlySpan<byte> Extension { get; internal init; }
+
     /// <summary>The bytes behind descriptor and ranges, padding to 8 bytes included.</summary>
     public ReadOnlySpan<byte> Payload { get; }
 
