@@ -21,13 +21,7 @@ public static class DiskFactory
         var file = options.FileSystem.Open(path, writable: !options.ReadOnly, options.Locking);
         try
         {
-            return (options.Format ?? DetectFormat(file)) switch
-            {
-                DiskFormat.Vhdx => VhdxDisk.Open(
-                    file, (locator, metadata) => VhdxChain.OpenParent(path, locator, metadata, options), options.KeepDataIdentity),
-                DiskFormat.Vhd => VhdDisk.Open(file, header => VhdChain.OpenParent(file, header, options)),
-                _ => new FlatDisk(file, options.RawSectorSize),
-            };
+            return OpenFile(file, options);
         }
         catch
         {
@@ -64,6 +58,15 @@ public static class DiskFactory
             parent?.Close();
         }
     }
+
+    /// <summary>Opens a disk in an open file, which the disk owns on success.</summary>
+    internal static VirtualDisk OpenFile(IDiskFile file, DiskOpenOptions options) => (options.Format ?? DetectFormat(file)) switch
+    {
+        DiskFormat.Vhdx => VhdxDisk.Open(
+            file, (locator, metadata) => VhdxChain.OpenParent(file.Path, locator, metadata, options), options.KeepDataIdentity),
+        DiskFormat.Vhd => VhdDisk.Open(file, header => VhdChain.OpenParent(file, header, options)),
+        _ => new FlatDisk(file, options.RawSectorSize),
+    };
 
     /// <summary>Recognises a file's format by its content.</summary>
     internal static DiskFormat DetectFormat(IDiskFile file)

@@ -33,7 +33,19 @@ public sealed record DiskOpenOptions
     /// <summary>See <see cref="Vhdx.VhdxDisk.KeepDataIdentity"/>.</summary>
     internal bool KeepDataIdentity { get; init; }
 
-    internal DiskOpenOptions ForParent(string childPath) => Depth < MaximumDepth
+    /// <summary>A disk that is open already and serves as the parent where its path is named; the child above closes it.</summary>
+    internal VirtualDisk? KnownParent { get; init; }
+
+    /// <summary>A disk that is open already and serves as the parent wherever the child thinks its own is.</summary>
+    internal VirtualDisk? AnyParent { get; init; }
+
+    /// <summary>Opens a parent, or takes the one that is open already.</summary>
+    internal VirtualDisk OpenParent(string path, string childPath) =>
+        KnownParent is not null && Path.GetFullPath(KnownParent.Path) == Path.GetFullPath(path)
+            ? KnownParent
+            : DiskFactory.Open(path, ForParent(childPath));
+
+    private DiskOpenOptions ForParent(string childPath) => Depth < MaximumDepth
         ? this with { ReadOnly = true, Format = null, Depth = Depth + 1, KeepDataIdentity = false }
         : throw new BlockIOException($"{childPath}: the chain of parents has more than {MaximumDepth} levels; one is its own ancestor.");
 }

@@ -7,7 +7,9 @@ namespace Vitro.Storage.Disks;
 internal sealed class FlatDisk : VirtualDisk
 {
     private readonly IDiskFile _file;
+    private readonly VhdFooter? _footer;
     private readonly long _length;
+    private bool _closed;
 
     /// <summary>A raw file.</summary>
     internal FlatDisk(IDiskFile file, int sectorSize)
@@ -26,6 +28,7 @@ internal sealed class FlatDisk : VirtualDisk
         : base(file.Path)
     {
         _file = file;
+        _footer = footer;
         _length = footer.DiskSize;
         LogicalSectorSize = 512;
         PhysicalSectorSize = 512;
@@ -93,8 +96,50 @@ internal sealed class FlatDisk : VirtualDisk
         return RangeContent.Data;
     }
 
+    internal void SetLength(long length)
+    {
+        if (_footer is null)
+        {
+            _file.SetLength(length);
+            _file.Flush();
+            return;
+        }
+
+        // The new footer is durable before the old one goes.
+        var resized = _footer with { CurrentSize = length, Geometry = VhdGeometry.For(length / VhdLayout.SectorSize), Creator = "win " };
+        if (length > _length)
+        {
+            _file.SetLength(length + VhdFooter.Size);
+        }
+
+        _file.Write(length, resized.Build());
+        _file.Flush();
+        if (length > _length)
+        {
+            _file.Zero(_length, Math.Min(VhdFooter.Size, length - _length));
+        }
+        else
+        {
+            _file.SetLength(length + VhdFooter.Size);
+        }
+
+        _file.Flush();
+    }
+
+    internal void TakeIdentity(Guid identity)
+    {
+        _file.Write(_length, (_footer! with { UniqueId = identity }).Build());
+        _file.Flush();
+    }
+
     internal override void Close()
     {
+        if (_closed)
+        {
+            return;
+        }
+
+        _closed = true;
         try
         {
             if (!IsReadOnly)

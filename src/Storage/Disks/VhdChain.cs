@@ -13,6 +13,11 @@ internal static class VhdChain
 
     internal static VirtualDisk OpenParent(IDiskFile child, VhdDynamicHeader header, DiskOpenOptions options)
     {
+        if (options.AnyParent is { } any)
+        {
+            return any;
+        }
+
         var tried = new List<string>();
         string? mismatch = null;
         foreach (var path in Candidates(child, header, options))
@@ -28,7 +33,7 @@ internal static class VhdChain
                 continue;
             }
 
-            var parent = DiskFactory.Open(path, options.ForParent(child.Path));
+            var parent = options.OpenParent(path, child.Path);
             var problem = parent.Format != DiskFormat.Vhd ? "it is not a VHD file."
                 : parent.Identity != header.ParentId && !options.IgnoreParentIdentity
                     ? $"its identity is {parent.Identity}, expected {header.ParentId}." : null;

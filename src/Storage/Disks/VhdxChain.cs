@@ -14,6 +14,11 @@ internal static class VhdxChain
 
     internal static VirtualDisk OpenParent(string childPath, ParentLocator locator, VhdxMetadata child, DiskOpenOptions options)
     {
+        if (options.AnyParent is { } any)
+        {
+            return any;
+        }
+
         var tried = new List<string>();
         string? mismatch = null;
         foreach (var path in Candidates(childPath, locator, options))
@@ -29,7 +34,7 @@ internal static class VhdxChain
                 continue;
             }
 
-            var parent = DiskFactory.Open(path, options.ForParent(childPath));
+            var parent = options.OpenParent(path, childPath);
             var problem = Problem(parent, locator, child, options.IgnoreParentIdentity);
             if (problem is null)
             {

@@ -12,6 +12,9 @@ namespace Vitro.Storage.Sparse;
 /// </remarks>
 internal abstract class BlockMappedDisk : VirtualDisk
 {
+    // Ranges to join in one answer: callers that walk a chain ask again where a lower layer changes, and must not pay for all each time.
+    private const int DescribeLimit = 64;
+
     private readonly object _commitLock = new();
     private readonly long _length;
     private readonly int _blockShift;
@@ -182,7 +185,7 @@ internal abstract class BlockMappedDisk : VirtualDisk
         try
         {
             var content = DescribeOne(offset, out length);
-            while (offset + length < _length && DescribeOne(offset + length, out var more) == content)
+            for (var i = 1; i < DescribeLimit && offset + length < _length && DescribeOne(offset + length, out var more) == content; i++)
             {
                 length += more;
             }
@@ -226,6 +229,35 @@ internal abstract class BlockMappedDisk : VirtualDisk
 
     /// <summary>How many sectors from <paramref name="sector"/> (in its block) share its bit, at most <paramref name="limit"/>.</summary>
     internal abstract bool RunOfSectors(long block, int sector, int limit, out int count);
+
+    /// <summary>All of the file that is in use, in no order.</summary>
+    internal abstract IEnumerable<UsedExtent> UsedExtents();
+
+    /// <summary>An extent has been copied: the table points to the copy from the next commit on.</summary>
+    internal abstract void MoveExtent(long owner, long offset);
+
+    /// <summary>Commits, then ends the file after its last extent.</summary>
+    internal abstract void CutFile(long length);
+
+    /// <summary>Gives back every block that holds nothing but zeroes.</summary>
+    /// <param name="readContent">Reads blocks; else only those that are holes of the file are found.</param>
+    /// <param name="progress">Told now and then.</param>
+    /// <param name="cancellation">Stops between blocks.</param>
+    internal void ReleaseZeroBlocks(bool readContent, IProgress<DiskProgress>? progress, CancellationToken cancellation)
+    {
+        Modify(0, 0);
+        var buffer = readContent ? new byte[1 << 20] : [];
+        for (long block = 0; block < BlockCount && !cancellation.IsCancellationRequested; block++)
+        {
+            var entry = Lookup(block);
+            if (entry.State == BlockState.Present && HoldsZeroes(entry.FileOffset, buffer))
+            {
+                ReleaseBlock(block, mustBeZero: true);
+            }
+
+            progress?.Report(new DiskProgress(block << _blockShift, _length));
+        }
+    }
 
     /// <summary>Prepares the file for its first change since it was opened: new identities, log opened.</summary>
     private protected abstract void BeginModification();
@@ -527,6 +559,29 @@ internal abstract class BlockMappedDisk : VirtualDisk
         {
             MarkSectors(block, within / LogicalSectorSize, length / LogicalSectorSize);
         }
+    }
+
+    private bool HoldsZeroes(long fileOffset, byte[] buffer)
+    {
+        for (var at = fileOffset; at < fileOffset + BlockSize;)
+        {
+            at = Math.Max(at, DataFile.NextData(at));
+            var take = (int)Math.Min(buffer.Length, fileOffset + BlockSize - at);
+            if (take <= 0)
+            {
+                return at >= fileOffset + BlockSize;
+            }
+
+            var got = DataFile.Read(at, buffer.AsSpan(0, take));
+            if (buffer.AsSpan(0, got).ContainsAnyExcept((byte)0))
+            {
+                return false;
+            }
+
+            at += take;
+        }
+
+        return true;
     }
 
     private RangeContent DescribeOne(long offset, out long length)

@@ -22,6 +22,16 @@ internal sealed class ExtentPool(RequestEpochs epochs)
 
     internal bool TryTake(out long offset) => _free.TryPop(out offset);
 
+    /// <summary>Forgets all extents: the caller, alone with the disk, is about to move others into their place.</summary>
+    internal void Clear()
+    {
+        _free.Clear();
+        _uncommitted.Clear();
+        _committing.Clear();
+        _waiting.Clear();
+        _draining.Clear();
+    }
+
     /// <summary>The releases so far are part of the commit that starts now.</summary>
     internal void BeginCommit()
     {

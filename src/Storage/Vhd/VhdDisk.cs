@@ -12,7 +12,7 @@ namespace Vitro.Storage.Vhd;
 /// which of them a crash lets through. The footer at the end moves out of the way before a block takes its place; should a crash
 /// lose it, the copy at the start serves.
 /// </remarks>
-internal sealed class VhdDisk : BlockMappedDisk
+internal sealed partial class VhdDisk : BlockMappedDisk
 {
     private readonly int _bitmapSize;
     private readonly VhdBitmaps _bitmaps;
@@ -65,7 +65,7 @@ internal sealed class VhdDisk : BlockMappedDisk
     /// <summary>Opens any VHD; fixed ones as flat files.</summary>
     /// <param name="file">The file; the disk owns it on success.</param>
     /// <param name="parentOf">Opens the parent a differencing disk names.</param>
-    internal static VirtualDisk Open(IDiskFile file, Func<VhdDynamicHeader, VirtualDisk> parentOf)
+    internal static VirtualDisk Open(IDiskFile file, Func<VhdDynamicHeader, VirtualDisk?> parentOf)
     {
         var footer = ReadFooter(file, out var atEnd);
         if (footer.DiskType == VhdDiskType.Fixed)

@@ -17,6 +17,9 @@ internal sealed class MetadataTable
 
     internal IReadOnlyList<MetadataEntry> Entries { get; }
 
+    /// <summary>Where an entry is in the table.</summary>
+    internal static int EntryOffset(int index) => HeaderSize + (index * EntrySize);
+
     internal static bool TryRead(ReadOnlySpan<byte> source, long regionLength, out MetadataTable table, out string problem)
     {
         table = new MetadataTable([]);

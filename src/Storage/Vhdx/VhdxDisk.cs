@@ -67,7 +67,7 @@ internal sealed partial class VhdxDisk : BlockMappedDisk
     /// <param name="file">The file; the disk owns it on success.</param>
     /// <param name="parentOf">Opens the parent a differencing disk names.</param>
     /// <param name="keepDataIdentity">See <see cref="KeepDataIdentity"/>.</param>
-    internal static VhdxDisk Open(IDiskFile file, Func<ParentLocator, VhdxMetadata, VirtualDisk> parentOf, bool keepDataIdentity = false)
+    internal static VhdxDisk Open(IDiskFile file, Func<ParentLocator, VhdxMetadata, VirtualDisk?> parentOf, bool keepDataIdentity = false)
     {
         var headers = HeaderPair.Read(file);
         if (headers.Current.LogGuid != Guid.Empty)

@@ -1,0 +1,121 @@
+using Vitro.Storage.Sparse;
+using Vitro.Storage.Vhd;
+using Vitro.Storage.Vhdx;
+
+namespace Vitro.Storage;
+
+/// <summary>What a disk's file says of it; sizes in bytes.</summary>
+public sealed record DiskInfo
+{
+    /// <summary>The file.</summary>
+    public required string Path { get; init; }
+
+    /// <summary>The file's format.</summary>
+    public required DiskFormat Format { get; init; }
+
+    /// <summary>Fixed, dynamic or differencing.</summary>
+    public required DiskKind Kind { get; init; }
+
+    /// <summary>The disk's size, as a guest sees it.</summary>
+    public required long Length { get; init; }
+
+    /// <summary>The file's size.</summary>
+    public required long FileLength { get; init; }
+
+    /// <summary>The least size the disk can be shrunk to.</summary>
+    public required long MinimumLength { get; init; }
+
+    /// <summary>Bytes of a block; 0 when the format has none.</summary>
+    public int BlockSize { get; init; }
+
+    /// <summary>Bytes of a logical sector.</summary>
+    public required int LogicalSectorSize { get; init; }
+
+    /// <summary>Bytes of a physical sector.</summary>
+    public required int PhysicalSectorSize { get; init; }
+
+    /// <summary>Blocks that are stored in this file.</summary>
+    public long AllocatedBlocks { get; init; }
+
+    /// <summary>Percentage of stored blocks that do not follow the block before them in the file.</summary>
+    public int FragmentationPercentage { get; init; }
+
+    /// <summary>The disk's identity.</summary>
+    public Guid Identity { get; init; }
+
+    /// <summary>VHDX: changes with the content; what a child remembers.</summary>
+    public Guid? DataIdentity { get; init; }
+
+    /// <summary>The parents, nearest first.</summary>
+    public IReadOnlyList<string> Parents { get; init; } = [];
+
+    /// <summary>VHDX: the log has not been replayed; the disk was not closed cleanly, or is open elsewhere.</summary>
+    public bool NeedsReplay { get; init; }
+
+    /// <summary>Reads a disk's description; writes nothing.</summary>
+    /// <exception cref="BlockIOException">The disk cannot be opened.</exception>
+    public static DiskInfo Of(string path, DiskOpenOptions? options = null)
+    {
+        var disk = DiskFactory.Open(path, (options ?? new DiskOpenOptions()) with { ReadOnly = true });
+        try
+        {
+            return Of(disk);
+        }
+        finally
+        {
+            disk.Close();
+        }
+    }
+
+    /// <summary>Describes an open disk.</summary>
+    public static DiskInfo Of(VirtualDisk disk)
+    {
+        ArgumentNullException.ThrowIfNull(disk);
+        var parents = new List<string>();
+        for (var parent = disk.Parent; parent is not null; parent = parent.Parent)
+        {
+            parents.Add(parent.Path);
+        }
+
+        var mapped = disk as BlockMappedDisk;
+        var (blocks, breaks) = mapped is null ? (0, 0) : CountBlocks(mapped);
+        return new DiskInfo
+        {
+            Path = disk.Path,
+            Format = disk.Format,
+            Kind = disk.Kind,
+            Length = disk.Length,
+            FileLength = mapped?.DataFile.Length ?? (File.Exists(disk.Path) ? new FileInfo(disk.Path).Length : disk.Length),
+            MinimumLength = DiskResize.MinimumLength(disk),
+            BlockSize = mapped?.BlockSize ?? 0,
+            LogicalSectorSize = disk.LogicalSectorSize,
+            PhysicalSectorSize = disk.PhysicalSectorSize,
+            AllocatedBlocks = blocks,
+            FragmentationPercentage = blocks > 1 ? (int)(breaks * 100 / (blocks - 1)) : 0,
+            Identity = disk.Identity,
+            DataIdentity = (disk as VhdxDisk)?.DataWriteGuid,
+            Parents = parents,
+            NeedsReplay = disk is VhdxDisk vhdx && vhdx.Header.LogGuid != Guid.Empty,
+        };
+    }
+
+    private static (long Blocks, long Breaks) CountBlocks(BlockMappedDisk disk)
+    {
+        long blocks = 0;
+        long breaks = 0;
+        long expected = -1;
+        var stride = disk is VhdDisk vhd ? vhd.ExtentSize : disk.BlockSize;
+        for (long block = 0; block < disk.BlockCount; block++)
+        {
+            var entry = disk.Lookup(block);
+            if (entry.State is BlockState.Present or BlockState.Partial)
+            {
+                blocks++;
+                breaks += expected >= 0 && entry.FileOffset != expected ? 1 : 0;
+                expected = entry.FileOffset + stride;
+            }
+        }
+
+        return (blocks, breaks);
+    }
+}

@@ -1,0 +1,99 @@
+using Vitro.Storage.Files;
+using Vitro.Storage.Sparse;
+using Vitro.Storage.Vhd;
+
+namespace Vitro.Storage.Operations;
+
+/// <summary>Checks a VHD file from its footer to its last block.</summary>
+internal sealed class VhdCheck(IDiskFile file, bool repair)
+{
+    private readonly List<DiskProblem> _problems = [];
+
+    internal DiskCheckReport Run()
+    {
+        try
+        {
+            if (VhdDisk.Open(new BorrowedFile(file), _ => null) is not VhdDisk disk)
+            {
+                return new DiskCheckReport(_problems, NeedsReplay: false, file.Length - VhdFooter.Size, 0);
+            }
+
+            CheckFooters(disk);
+            var (allocated, unused) = CheckTable(disk);
+            disk.Close();
+            return new DiskCheckReport(_problems, NeedsReplay: false, allocated, unused);
+        }
+        catch (DiskDamagedException error)
+        {
+            _problems.Add(new DiskProblem(error.Structure, error.Offset, error.Problem, LosesContent: true, Repaired: false));
+            return new DiskCheckReport(_problems, NeedsReplay: false, 0, 0);
+        }
+    }
+
+    private void CheckFooters(VhdDisk disk)
+    {
+        var copy = new byte[VhdFooter.Size];
+        _ = file.Read(0, copy);
+        var copyIsGood = VhdFooter.TryRead(copy, out var footer, out var problem) && footer == disk.Footer;
+        if (!copyIsGood)
+        {
+            Add("VHD footer copy", 0, problem.Length > 0 ? problem : "it is not equal to the footer", losesContent: false);
+        }
+
+        if (!disk.FooterWasAtEnd)
+        {
+            Add("VHD footer", file.Length - VhdFooter.Size, "the end of the file holds none; its copy at the start serves", losesContent: false);
+        }
+
+        if (repair && _problems.Count > 0)
+        {
+            disk.RestoreFooters();
+        }
+    }
+
+    private (long Allocated, long Unused) CheckTable(VhdDisk disk)
+    {
+        var extents = new List<UsedExtent>();
+        var bad = new List<long>();
+        long allocated = 0;
+        foreach (var extent in disk.UsedExtents().OrderBy(extent => extent.Offset))
+        {
+            if (extent.Owner >= 0 && extent.End > file.Length)
+            {
+                bad.Add(extent.Owner);
+                AddEntry(disk, extent.Owner, $"it points to {extent.Length} bytes at {extent.Offset}, outside the file");
+                continue;
+            }
+
+            extents.Add(extent);
+            allocated += extent.Owner >= 0 ? extent.Length : 0;
+        }
+
+        long end = 0;
+        long used = 0;
+        foreach (var extent in extents)
+        {
+            if (extent.Offset < end && extent.Owner >= 0)
+            {
+                bad.Add(extent.Owner);
+                AddEntry(disk, extent.Owner, $"its block at {extent.Offset} overlaps what ends at {end}");
+            }
+
+            used += Math.Max(0, extent.End - Math.Max(end, extent.Offset));
+            end = Math.Max(end, extent.End);
+        }
+
+        if (repair && bad.Count > 0)
+        {
+            disk.DropEntries(bad);
+        }
+
+        return (allocated, Math.Max(0, file.Length - VhdFooter.Size - used));
+    }
+
+    private void AddEntry(VhdDisk disk, long block, string problem) =>
+        Add($"VHD block allocation table, entry {block}", disk.Table.OffsetOf(block), problem, losesContent: true);
+
+    private void Add(string structure, long offset, string problem, bool losesContent) =>
+        _problems.Add(new DiskProblem(structure, offset, problem, losesContent, Repaired: repair));
+}
