@@ -14,6 +14,7 @@ public sealed class SynicRaceTests : IDisposable
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
     private readonly TlfsFixture _fixture = new();
     private readonly SemaphoreSlim _interrupts = new(0);
+    private uint _taken;
 
     public SynicRaceTests()
     {
@@ -33,14 +34,28 @@ public sealed class SynicRaceTests : IDisposable
         const uint Count = 20_000;
         var host = Task.Run(() =>
         {
-            for (var i = 1u; i <= Count; i++)
+            // Two at a time, then silence until both are taken: no later message can make up for a lost wake-up.
+            for (var i = 1u; i <= Count && Volatile.Read(ref _taken) == i - 1; i += 2)
             {
-                SpinWait.SpinUntil(() => _fixture.Ports.TryPostMessage(0, 2, i, 0, default));
+                _fixture.Ports.TryPostMessage(0, 2, i, 0, default);
+                _fixture.Ports.TryPostMessage(0, 2, i + 1, 0, default);
+                SpinWait.SpinUntil(() => Volatile.Read(ref _taken) == i + 1, Patience);
             }
         });
 
         Assert.Equal(Count, await Task.Run(() => TakeMessages(Count)));
         await host;
+    }
+
+    [Fact]
+    public void A_slot_that_is_freed_while_its_pending_flag_is_being_set_is_filled_at_once()
+    {
+        _fixture.Ports.TryPostMessage(0, 2, 1, 0, default);
+        _fixture.FreeSlotWhenWritten(Slot);
+
+        _fixture.Ports.TryPostMessage(0, 2, 2, 0, default);
+
+        Assert.Equal(2u, _fixture.ReadUInt32(Slot));
     }
 
     [Fact]
@@ -94,12 +109,13 @@ public sealed class SynicRaceTests : IDisposable
                 return expected - 1;
             }
 
-            expected++;
             Interlocked.MemoryBarrier();
             if ((Volatile.Read(ref sizeAndFlags) & 0x100) != 0)
             {
                 _fixture.Write(0x4000_0084, 0);
             }
+
+            Volatile.Write(ref _taken, expected++);
         }
 
         return count;

@@ -9,7 +9,7 @@ using Vitro.Hypervisor.Vid;
 namespace Vitro.UnitTests.Hypervisor.Tlfs;
 
 /// <summary>A partition without an engine: memory, a stepped clock and the hypervisor interface, with a guest played by the test.</summary>
-internal sealed class TlfsFixture : IPartition, ISynicInterruptSink, IGuestNotifications
+internal sealed partial class TlfsFixture : IPartition, ISynicInterruptSink, IGuestNotifications
 {
     internal const ulong MessagePage = 0x10000;
     internal const ulong EventPage = 0x11000;
