@@ -1,0 +1,94 @@
+using Microsoft.Extensions.Logging;
+using Vitro.Configuration;
+using Vitro.Foundation;
+using Vitro.Platform;
+using Vitro.WorkerProcess;
+
+namespace Vitro.Cli.Run;
+
+/// <summary>Runs a machine in the foreground until it ends, with its serial port on the terminal, a file or a socket.</summary>
+internal static class ForegroundMachine
+{
+    /// <summary>How long the guest has to shut down after Ctrl-] before the machine is turned off.</summary>
+    private static readonly TimeSpan ShutdownPatience = TimeSpan.FromSeconds(60);
+
+    internal static async Task<int> RunAsync(
+        VirtualMachineDefinition definition, SerialChoice serial, bool statistics, CancellationToken cancellationToken)
+    {
+        DefinitionValidator.Validate(definition, HostMemory.Available());
+        var log = new ConsoleLog();
+        await using var end = SerialEnd.Open(serial);
+        await using var machine = VirtualMachine.Create(definition, new VirtualMachineHost { Serial = end, Log = log });
+        await using var control = OpenControl(definition.Name, machine, log);
+
+        var detach = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        using var cancelled = cancellationToken.Register(() => detach.TrySetResult());
+        using var terminal = serial.Kind == SerialKind.Stdio ? TerminalMode.EnterRaw() : null;
+        if (terminal is not null)
+        {
+            await Console.Error.WriteAsync("The guest's console follows. Ctrl-] shuts the guest down.\r\n");
+        }
+
+        end.Attach(machine.ReceiveSerialAsync, () => detach.TrySetResult());
+        machine.Start();
+        if (await Task.WhenAny(machine.Ended, detach.Task) == detach.Task)
+        {
+            await ShutDownAsync(machine);
+        }
+
+        var ended = await machine.Ended;
+        await end.DrainAsync();
+        terminal?.Dispose();
+        Report(ended);
+        if (statistics)
+        {
+            var tree = new InspectNode();
+            machine.Inspect(tree);
+            await Console.Error.WriteLineAsync("VITRO-STATISTICS " + tree.ToJson().ToJsonString());
+        }
+
+        return ended.ExitCode;
+    }
+
+    private static ControlEndpoint OpenControl(string name, VirtualMachine machine, ILogger log)
+    {
+        try
+        {
+            return new ControlEndpoint(name, machine, log);
+        }
+        catch (IOException error)
+        {
+            throw new DefinitionException("--name", error.Message.TrimEnd('.'), "Choose another name");
+        }
+    }
+
+    private static async Task ShutDownAsync(VirtualMachine machine)
+    {
+        await Console.Error.WriteAsync("\r\nShutting the guest down.\r\n");
+        var answer = await machine.ShutDownGuestAsync(restart: false);
+        if (answer != GuestRequestOutcome.Accepted
+            || await Task.WhenAny(machine.Ended, Task.Delay(ShutdownPatience, TimeProvider.System)) != machine.Ended)
+        {
+            await Console.Error.WriteAsync(
+                answer == GuestRequestOutcome.Accepted
+                    ? $"The guest did not shut down in {ShutdownPatience.TotalSeconds:0} s; the machine is turned off.\r\n"
+                    : "The guest's shutdown service does not answer; the machine is turned off.\r\n");
+            machine.TurnOff();
+        }
+    }
+
+    private static void Report(MachineEnd end)
+    {
+        var text = end.Kind switch
+        {
+            MachineEndKind.GuestCrash => "The guest crashed.\n" + end.Detail,
+            MachineEndKind.TripleFault => "The guest shut down by a triple fault.\n" + end.Detail,
+            MachineEndKind.InternalError => "The machine failed.\n" + end.Detail,
+            _ => null,
+        };
+        if (text is not null)
+        {
+            Console.Error.WriteLine(text);
+        }
+    }
+}

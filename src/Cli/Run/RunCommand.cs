@@ -1,0 +1,118 @@
+using System.CommandLine;
+using System.Globalization;
+using Vitro.Configuration;
+
+namespace Vitro.Cli.Run;
+
+/// <summary><c>vitro run</c>: a machine in the foreground.</summary>
+internal static class RunCommand
+{
+    internal static Command Create()
+    {
+        var name = new Option<string>("--name") { Description = "Name of the machine.", DefaultValueFactory = _ => "vm" };
+        var kernel = new Option<string>("--kernel")
+        {
+            Description = "Kernel to boot: a Linux bzImage, or an ELF file with a PVH or multiboot-1 entry.", Required = true,
+        };
+        var initrd = new Option<string[]>("--initrd")
+        {
+            Description = "Initial RAM disk, or a multiboot module (repeatable).", DefaultValueFactory = _ => [],
+        };
+        var append = new Option<string>("--append") { Description = "Kernel command line.", DefaultValueFactory = _ => "" };
+        var disk = new Option<string[]>("--disk")
+        {
+            Description = "Disk image on the synthetic SCSI controller (repeatable; FILE or FILE,ro).", DefaultValueFactory = _ => [],
+        };
+        var memory = new Option<string>("--memory") { Description = "RAM, for example 512M or 2G.", DefaultValueFactory = _ => "1G" };
+        var processors = new Option<string>("--processors")
+        {
+            Description = "Number of virtual processors.", DefaultValueFactory = _ => "1",
+        };
+        var engine = new Option<string>("--engine") { Description = "auto or software.", DefaultValueFactory = _ => "auto" };
+        var cpu = new Option<string?>("--cpu") { Description = "Processor model the guest sees." };
+        var serial = new Option<string>("--serial")
+        {
+            Description = "First serial port: stdio, file:PATH or socket:PATH.", DefaultValueFactory = _ => "stdio",
+        };
+        var debugExit = new Option<string?>("--debug-exit")
+        {
+            Description = "Port of an ISA debug-exit device, for test kernels (for example 0xf4).",
+        };
+        var statistics = new Option<bool>("--statistics") { Description = "Print what the engine did when the machine ends." };
+        var check = new Option<bool>("--check")
+        {
+            Description = "Check the machine with nobody at the keyboard: drivers, disk, shutdown, a second boot.",
+        };
+
+        var command = new Command("run", "Run a machine in the foreground. Ctrl-] shuts its guest down.")
+        {
+            name, kernel, initrd, append, disk, memory, processors, engine, cpu, serial, debugExit, statistics, check,
+        };
+        command.SetAction(async (result, cancellationToken) =>
+        {
+            try
+            {
+                var definition = new VirtualMachineDefinition
+                {
+                    Name = result.GetValue(name)!,
+                    MemoryBytes = ParseMemory(result.GetValue(memory)!),
+                    ProcessorCount = ParseProcessors(result.GetValue(processors)!),
+                    Engine = ParseEngine(result.GetValue(engine)!),
+                    ProcessorModel = result.GetValue(cpu),
+                    Boot = new LinuxBootDefinition
+                    {
+                        Kernel = result.GetValue(kernel)!,
+                        Initrd = result.GetValue(initrd)!,
+                        CommandLine = result.GetValue(append)!,
+                    },
+                    Disks = [.. result.GetValue(disk)!.Select(ParseDisk)],
+                    DebugExitPort = ParsePort(result.GetValue(debugExit)),
+                };
+                var serialPort = SerialChoice.Parse(result.GetValue(serial)!);
+                return result.GetValue(check)
+                    ? await GuestCheck.RunAsync(definition, cancellationToken)
+                    : await ForegroundMachine.RunAsync(definition, serialPort, result.GetValue(statistics), cancellationToken);
+            }
+            catch (DefinitionException error)
+            {
+                await Console.Error.WriteLineAsync("vitro run: " + error.Message);
+                return ExitCodes.BadInput;
+            }
+        });
+        return command;
+    }
+
+    private static long ParseMemory(string text) =>
+        ByteSize.TryParse(text, out var bytes)
+            ? bytes
+            : throw new DefinitionException("--memory", $"'{text}' is no size", "Write a number with K, M, G or T, for example 1G");
+
+    private static int ParseProcessors(string text) =>
+        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var count)
+            ? count
+            : throw new DefinitionException("--processors", $"'{text}' is no number", "Write a number, for example 2");
+
+    private static EngineChoice ParseEngine(string text) => text switch
+    {
+        "auto" => EngineChoice.Auto,
+        "software" => EngineChoice.Software,
+        _ => throw new DefinitionException("--engine", $"'{text}' is no engine", "Use auto or software ('vitro doctor' explains them)"),
+    };
+
+    private static DiskDefinition ParseDisk(string text) =>
+        text.EndsWith(",ro", StringComparison.Ordinal) ? new DiskDefinition(text[..^3], ReadOnly: true) : new DiskDefinition(text);
+
+    private static ushort? ParsePort(string? text)
+    {
+        if (text is null)
+        {
+            return null;
+        }
+
+        var hex = text.StartsWith("0x", StringComparison.OrdinalIgnoreCase);
+        return ushort.TryParse(
+            hex ? text[2..] : text, hex ? NumberStyles.AllowHexSpecifier : NumberStyles.None, CultureInfo.InvariantCulture, out var port)
+            ? port
+            : throw new DefinitionException("--debug-exit", $"'{text}' is no port number", "Write a number from 0 to 0xffff, for example 0xf4");
+    }
+}

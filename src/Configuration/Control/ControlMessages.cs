@@ -1,0 +1,41 @@
+using System.Text.Json.Nodes;
+using System.Text.Json.Serialization;
+
+namespace Vitro.Configuration.Control;
+
+/// <summary>A request on a worker's control socket.</summary>
+/// <param name="Verb">What is asked, one of <see cref="ControlVerbs"/>.</param>
+/// <param name="Argument">Its argument: an inspect path, a text to type; null where none is taken.</param>
+public sealed record ControlRequest(string Verb, string? Argument = null);
+
+/// <summary>The answer to a request.</summary>
+/// <param name="Error">Null when it was done; else what failed and the cure.</param>
+/// <param name="Result">The result, where the verb has one.</param>
+public sealed record ControlResponse(string? Error, JsonNode? Result = null);
+
+/// <summary>The verbs a worker understands.</summary>
+public static class ControlVerbs
+{
+    /// <summary>The live tree, or the part below the path in the argument.</summary>
+    public const string Inspect = "inspect";
+
+    /// <summary>Asks the guest to shut down through the shutdown integration service.</summary>
+    public const string Shutdown = "shutdown";
+
+    /// <summary>Asks the guest to restart through the shutdown integration service.</summary>
+    public const string Restart = "restart";
+
+    /// <summary>Turns the machine off at once, like pulling the plug.</summary>
+    public const string TurnOff = "turn-off";
+
+    /// <summary>Resets the machine at once.</summary>
+    public const string Reset = "reset";
+
+    /// <summary>Types the argument on the synthetic keyboard.</summary>
+    public const string TypeText = "type-text";
+}
+
+/// <summary>JSON code for the control messages, generated at compile time so that a worker starts quickly.</summary>
+[JsonSerializable(typeof(ControlRequest))]
+[JsonSerializable(typeof(ControlResponse))]
+public sealed partial class ControlJsonContext : JsonSerializerContext;

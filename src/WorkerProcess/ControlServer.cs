@@ -1,0 +1,129 @@
+using System.Net.Sockets;
+using Microsoft.Extensions.Logging;
+using Vitro.Configuration.Control;
+
+namespace Vitro.WorkerProcess;
+
+/// <summary>Serves a machine's control socket: a Unix socket that only this user can reach.</summary>
+internal sealed class ControlServer : IAsyncDisposable
+{
+    private readonly Socket _listener;
+    private readonly string _path;
+    private readonly Func<ControlRequest, CancellationToken, Task<ControlResponse>> _serve;
+    private readonly ILogger _log;
+    private readonly CancellationTokenSource _stop = new();
+    private readonly Task _accepting;
+
+    private ControlServer(
+        Socket listener, string path, Func<ControlRequest, CancellationToken, Task<ControlResponse>> serve, ILogger log)
+    {
+        _listener = listener;
+        _path = path;
+        _serve = serve;
+        _log = log;
+        _accepting = AcceptAsync();
+    }
+
+    /// <summary>Opens the socket of a machine.</summary>
+    /// <exception cref="IOException">Another worker serves a machine of that name, or the folder cannot be used.</exception>
+    internal static ControlServer Open(
+        string machineName, Func<ControlRequest, CancellationToken, Task<ControlResponse>> serve, ILogger log)
+    {
+        var path = ControlSocketPath.Of(machineName);
+        Directory.CreateDirectory(ControlSocketPath.Folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        if (File.Exists(path))
+        {
+            if (Answers(path))
+            {
+                throw new IOException($"A machine named '{machineName}' runs already for this user.");
+            }
+
+            // Left behind by a worker that was killed.
+            File.Delete(path);
+        }
+
+        var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            listener.Bind(new UnixDomainSocketEndPoint(path));
+            listener.Listen(16);
+        }
+        catch (Exception error) when (error is SocketException or ArgumentException)
+        {
+            listener.Dispose();
+            throw new IOException($"The control socket '{path}' cannot be opened: {error.Message}", error);
+        }
+
+        return new ControlServer(listener, path, serve, log);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _stop.CancelAsync();
+        _listener.Dispose();
+        await _accepting;
+        File.Delete(_path);
+        _stop.Dispose();
+    }
+
+    private static bool Answers(string path)
+    {
+        using var probe = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            probe.Connect(new UnixDomainSocketEndPoint(path));
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
+    }
+
+    private async Task AcceptAsync()
+    {
+        while (!_stop.IsCancellationRequested)
+        {
+            Socket connection;
+            try
+            {
+                connection = await _listener.AcceptAsync(_stop.Token);
+            }
+            catch (Exception error) when (error is OperationCanceledException or ObjectDisposedException or SocketException)
+            {
+                return;
+            }
+
+            _ = ServeAsync(connection);
+        }
+    }
+
+    private async Task ServeAsync(Socket connection)
+    {
+        await using var stream = new NetworkStream(connection, ownsSocket: true);
+        try
+        {
+            while (await ControlFraming.ReadAsync(stream, ControlJsonContext.Default.ControlRequest, _stop.Token) is { } request)
+            {
+                var response = await ServeOneAsync(request);
+                await ControlFraming.WriteAsync(stream, response, ControlJsonContext.Default.ControlResponse, _stop.Token);
+            }
+        }
+        catch (Exception error) when (error is IOException or InvalidDataException or OperationCanceledException)
+        {
+            _log.LogDebug("A control connection ended: {Reason}", error.Message);
+        }
+    }
+
+    private async Task<ControlResponse> ServeOneAsync(ControlRequest request)
+    {
+        try
+        {
+            return await _serve(request, _stop.Token);
+        }
+        catch (Exception error) when (error is not OperationCanceledException)
+        {
+            return new ControlResponse($"The request '{request.Verb}' failed: {error.Message}");
+        }
+    }
+}

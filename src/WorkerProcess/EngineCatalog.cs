@@ -1,0 +1,36 @@
+using Vitro.Configuration;
+using Vitro.Hypervisor.Engine;
+using Vitro.Hypervisor.Software;
+
+namespace Vitro.WorkerProcess;
+
+/// <summary>The engines of this build and the choice between them.</summary>
+public static class EngineCatalog
+{
+    /// <summary>All engines, best first.</summary>
+    public static IReadOnlyList<IHypervisorEngine> All { get; } = [new SoftwareEngine()];
+
+    /// <summary>Finds the engine for a choice.</summary>
+    /// <exception cref="DefinitionException">This host cannot use it.</exception>
+    public static IHypervisorEngine Select(EngineChoice choice)
+    {
+        var reasons = new List<string>();
+        foreach (var engine in All)
+        {
+            if (choice != EngineChoice.Auto && !string.Equals(engine.Name, choice.ToString(), StringComparison.OrdinalIgnoreCase))
+            {
+                continue;
+            }
+
+            var availability = engine.Probe();
+            if (availability.IsUsable)
+            {
+                return engine;
+            }
+
+            reasons.Add($"{engine.Name}: {availability.Reason}");
+        }
+
+        throw new DefinitionException("--engine", "this host can use none (" + string.Join("; ", reasons) + ")", "'vitro doctor' says what to do");
+    }
+}
