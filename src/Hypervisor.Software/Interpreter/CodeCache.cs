@@ -256,7 +256,6 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IDisposable
         var maximum = (mode & ((uint)VpMode.Stepping | SingleInstruction)) != 0 ? 1 : MaximumInstructions;
         var offset = 0;
         var count = 0;
-        var ended = false;
         while (count < maximum && offset < inPage)
         {
             var instruction = instructions + count;
@@ -282,12 +281,11 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IDisposable
             offset += instruction->Length;
             if (EndsBlock(instruction->Operation))
             {
-                ended = true;
                 break;
             }
         }
 
-        return Complete(block, first, mode, offset, count, ended, null, 0);
+        return Complete(block, first, mode, offset, count, null, 0);
     }
 
     // The first instruction lies across a page border: a block of its own.
@@ -313,30 +311,25 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IDisposable
         }
 
         HandlerSelection.Select(instruction, (VpMode)mode);
-        return Complete(block, first, mode, instruction->Length, 1, EndsBlock(instruction->Operation), second.Host, second.Gpa);
+        return Complete(block, first, mode, instruction->Length, 1, second.Host, second.Gpa);
     }
 
     private CodeBlock* Complete(
-        CodeBlock* block, in Translation first, uint mode, int length, int count, bool ended, byte* secondHost, ulong secondGpa)
+        CodeBlock* block, in Translation first, uint mode, int length, int count, byte* secondHost, ulong secondGpa)
     {
         var instructions = CodeBlock.Instructions(block);
-        var used = count;
-        if (!ended)
-        {
-            var end = instructions + used++;
-            *end = default;
-            end->Operation = Operation.BlockEnd;
-            end->Handler = (ushort)Handler.BlockEnd;
-            end->Offset = (ushort)length;
-        }
-
+        var end = instructions + count;
+        *end = default;
+        end->Operation = Operation.BlockEnd;
+        end->Handler = (ushort)Handler.BlockEnd;
+        end->Offset = (ushort)length;
         block->Mode = mode;
         block->Count = count;
         block->Length = length;
         block->Gpa = first.Gpa;
         block->SecondHost = secondHost;
         block->SecondGpa = secondGpa;
-        _free = (byte*)(instructions + used);
+        _free = (byte*)(end + 1);
         if (first.PageFlags != null)
         {
             Register(first.Gpa, secondHost == null ? length : (int)(GuestMemory.PageSize - (first.Gpa & 0xFFF)), block);
