@@ -147,11 +147,12 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
         registers.Hex("ss", State->Ss.Selector);
         registers.Hex("fs_base", State->Fs.Base);
         registers.Hex("gs_base", State->Gs.Base);
+        node.Value("recent_exceptions", Counters.Exceptions.Describe(8));
         var counters = node.Child("counters");
         counters.Value("instructions", (long)State->InstructionCount);
         counters.Value("interrupts", Counters.Interrupts);
         counters.Value("nmis", Counters.Nmis);
-        counters.Value("exceptions", Counters.Exceptions);
+        counters.Value("exceptions", Counters.Exceptions.Count);
         counters.Value("port_io", Counters.PortIo);
         counters.Value("mmio", Counters.Mmio);
         counters.Value("msr", Counters.Msr);
@@ -258,9 +259,9 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
 /// <summary>Counts of what a processor did besides computing.</summary>
 internal sealed class VpCounters
 {
+    public readonly FaultHistory Exceptions = new();
     public long Interrupts;
     public long Nmis;
-    public long Exceptions;
     public long PortIo;
     public long Mmio;
     public long Msr;

@@ -29,7 +29,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
     {
         var vector = State->FaultVector;
         State->FaultVector = -1;
-        Counters.Exceptions++;
+        Counters.Exceptions.Add(vector, State->FaultErrorCode, State->Rip, State->FaultAddress);
         if (vector == Fault.PageFault)
         {
             State->Cr2 = State->FaultAddress;
@@ -93,7 +93,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
             errorCode = isDouble ? 0 : secondError;
             kind = EventKind.Exception;
             flags |= RFlags.Rf;
-            Counters.Exceptions++;
+            Counters.Exceptions.Add(vector, errorCode, State->Rip, State->FaultAddress);
         }
     }
 
@@ -102,7 +102,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
     private void ShutDown(string detail)
     {
         _isShutDown = true;
-        _shutdownDetail = $"{Describe()}: {detail}";
+        _shutdownDetail = $"{detail}; before it {Counters.Exceptions.Describe(4)}; {Describe()}";
     }
 
     private bool TryDeliver(int vector, EventKind kind, bool hasErrorCode, uint errorCode, ulong returnRip, uint flags)
