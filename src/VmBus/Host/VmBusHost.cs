@@ -36,11 +36,11 @@ public sealed partial class VmBusHost : IVmBus, IVirtualDevice, IMessagePort, ID
     private volatile bool _running;
 
     /// <summary>Creates a bus with no offers and takes the partition's message connections.</summary>
-    public VmBusHost(ISynicPorts ports, GpaSpace memory, ILogger<VmBusHost>? logger = null)
+    public VmBusHost(ISynicPorts ports, GpaSpace memory, ILogger? logger = null)
     {
         _ports = ports;
         Memory = memory;
-        Logger = logger ?? NullLogger<VmBusHost>.Instance;
+        Logger = logger ?? NullLogger.Instance;
         _connection = new VmBusConnection(new Actions(this), ports.VirtualProcessorCount);
         ports.RegisterMessagePort(VmBusConnection.LegacyMessageConnectionId, this);
         ports.RegisterMessagePort(VmBusConnection.MessageConnectionId, this);
