@@ -1,5 +1,6 @@
 using Vitro.Foundation;
 using Vitro.Hypervisor.Engine;
+using Vitro.Hypervisor.Software.Vector;
 using Vitro.Hypervisor.Software.Decoding;
 
 namespace Vitro.Hypervisor.Software;
@@ -7,7 +8,7 @@ namespace Vitro.Hypervisor.Software;
 /// <content>Reset, the engine-neutral state record, and inspection.</content>
 internal sealed unsafe partial class SoftwareVirtualProcessor
 {
-    private const int XsaveSize = 512 + 64 + 256;
+    private const int XsaveSize = XsaveArea.Size;
 
     /// <summary>What happened so far, for inspection; written by the processor's thread only.</summary>
     internal VpCounters Counters { get; } = new();
@@ -105,6 +106,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
         State->FaultVector = -1;
         State->DeferredRequests = 0;
         new ReadOnlySpan<byte>(state.Xsave, 0, Math.Min(state.Xsave.Length, XsaveSize)).CopyTo(new Span<byte>(State->Xsave, XsaveSize));
+        XsaveArea.Sanitize(State->Xsave);
         ImportMsrs(state.Msrs);
 
         // The stack segment's DPL is the CPL in every mode but real and virtual-8086, where it is fixed.
@@ -229,9 +231,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
         if (!isInit)
         {
             State->Xcr0 = 1;
-            new Span<byte>(State->Xsave, XsaveSize).Clear();
-            *(ushort*)State->Xsave = 0x37F;
-            *(uint*)(State->Xsave + 24) = 0x1F80;
+            XsaveArea.Initialize(State->Xsave);
             State->TscOffset = 0;
             ResetMsrs();
         }

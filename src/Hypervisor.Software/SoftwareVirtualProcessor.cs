@@ -124,6 +124,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
     /// <inheritdoc/>
     public void Dispose()
     {
+        _vector?.Dispose();
         Mmu.Dispose();
         _wake.Dispose();
         NativeMemory.AlignedFree(State->Xsave);

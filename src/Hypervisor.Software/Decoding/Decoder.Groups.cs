@@ -317,6 +317,10 @@ internal static unsafe partial class Decoder
                 }
 
                 return true;
+            case Operation.Vector when instruction->Map == 1 && instruction->Opcode == 0xF7 && reader.Segment != 255:
+                // MASKMOVQ and MASKMOVDQU store at [DI] of this segment.
+                instruction->Segment = reader.Segment;
+                return true;
             default:
                 return true;
         }

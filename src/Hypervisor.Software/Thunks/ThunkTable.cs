@@ -170,8 +170,12 @@ internal static class ThunkTable
     {
         Add(table, 1, 0x2A, Plain, Xmm, Mmx, 8, Merge | FloatingPoint);
         Add(table, 1, 0x2A, P66, Xmm, Mmx, 8, Write | FloatingPoint);
-        ref var fromMmx = ref table[Index(1, 0x2A, P66)];
-        fromMmx.Traits = (fromMmx.Traits & ~MmxTransition) | MmxTransitionRegister;
+        foreach (var prefix in (int[])[Plain, P66])
+        {
+            ref var fromMmx = ref table[Index(1, 0x2A, prefix)];
+            fromMmx.Traits = (fromMmx.Traits & ~MmxTransition) | MmxTransitionRegister;
+        }
+
         Add(table, 1, 0x2A, F3, Xmm, General, 0, Merge | FloatingPoint);
         Add(table, 1, 0x2A, F2, Xmm, General, 0, Merge | FloatingPoint);
         foreach (var opcode in (int[])[0x2C, 0x2D])

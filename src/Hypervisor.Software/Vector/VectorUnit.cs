@@ -201,6 +201,7 @@ internal sealed unsafe partial class VectorUnit : IDisposable
 
         if ((traits & ThunkTraits.EmptyMmx) != 0)
         {
+            XsaveArea.EnterMmx(Area);
             Area[XsaveArea.TagByte] = 0;
             return true;
         }

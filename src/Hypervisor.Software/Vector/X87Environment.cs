@@ -76,6 +76,7 @@ internal static unsafe class X87Environment
             opcode = (isProtected ? doubles[4] >> 16 : doubles[4]) & 0x7FF;
         }
 
+        XsaveArea.SetTop(area, (status >> 11) & 7);
         *(ushort*)(area + XsaveArea.StatusWord) = status;
         byte present = 0;
         for (var i = 0; i < 8; i++)

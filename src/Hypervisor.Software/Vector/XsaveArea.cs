@@ -52,6 +52,7 @@ internal static unsafe class XsaveArea
     /// <summary>The state after FNINIT; the registers' contents stay.</summary>
     public static void InitializeX87(byte* area)
     {
+        SetTop(area, 0);
         *(ulong*)area = ControlWordDefault;
         *(ulong*)(area + InstructionPointer) = 0;
         *(ulong*)(area + DataPointer) = 0;
@@ -105,20 +106,28 @@ internal static unsafe class XsaveArea
     /// </summary>
     public static void EnterMmx(byte* area)
     {
+        SetTop(area, 0);
+        area[TagByte] = 0xFF;
+    }
+
+    /// <summary>
+    /// Moves the stack top in the status word. The image holds the registers in stack order, so that they change slots for
+    /// each to stay what it is.
+    /// </summary>
+    public static void SetTop(byte* area, int top)
+    {
         var status = *(ushort*)(area + StatusWord);
-        var top = (status >> 11) & 7;
-        if (top != 0)
+        var shift = ((status >> 11) - top) & 7;
+        if (shift != 0)
         {
             var old = stackalloc byte[128];
             Buffer.MemoryCopy(area + X87Registers, old, 128, 128);
             for (var i = 0; i < 8; i++)
             {
-                Buffer.MemoryCopy(old + (16 * i), area + X87Registers + (16 * ((i + top) & 7)), 16, 16);
+                Buffer.MemoryCopy(old + (16 * i), area + X87Registers + (16 * ((i + shift) & 7)), 16, 16);
             }
-
-            *(ushort*)(area + StatusWord) = (ushort)(status & ~0x3800);
         }
 
-        area[TagByte] = 0xFF;
+        *(ushort*)(area + StatusWord) = (ushort)((status & ~0x3800) | (top << 11));
     }
 }

@@ -1,0 +1,80 @@
+using System.Globalization;
+using Vitro.UnitTests.Architecture;
+using Xunit;
+
+namespace Vitro.UnitTests.Hypervisor.Software.Differential;
+
+/// <summary>
+/// The software engine against the host's own processor. With VITRO_LONG_TESTS=1 millions of cases are run, from a seed that
+/// VITRO_TEST_SEED may give.
+/// </summary>
+public sealed class DifferentialTests
+{
+    private const int MaximumReports = 40;
+
+    private static string CasesFolder =>
+        Path.Combine(Repository.Root, "tests", "UnitTests", "Hypervisor.Software", "Differential", "Cases");
+
+    [Fact]
+    public void Every_instruction_leaves_what_the_host_processor_leaves()
+    {
+        using var runner = new DifferentialRunner();
+        Assert.SkipUnless(runner.IsUsable, "Code and data of the host's run lie too far apart.");
+        var isLong = Environment.GetEnvironmentVariable("VITRO_LONG_TESTS") == "1";
+        var seed = int.TryParse(Environment.GetEnvironmentVariable("VITRO_TEST_SEED"), out var given) ? given : 1;
+        var rounds = int.TryParse(Environment.GetEnvironmentVariable("VITRO_TEST_ROUNDS"), out given) ? given : isLong ? 20_000 : 250;
+        var random = new Random(seed);
+        var reports = new Dictionary<string, string>(StringComparer.Ordinal);
+        var agreed = 0;
+        Span<byte> code = stackalloc byte[15];
+        for (var round = 0; round < rounds && reports.Count < MaximumReports; round++)
+        {
+            for (var slot = 0; slot < CodeGenerator.Slots; slot++)
+            {
+                code.Clear();
+                CodeGenerator.Generate(random, slot, code);
+                var state = random.Next();
+                switch (runner.Run(code, state, step: (round & 1) != 0))
+                {
+                    case CaseOutcome.Agreed:
+                        agreed++;
+                        break;
+                    case CaseOutcome.Differed:
+                        // One report for each mnemonic is enough to start from.
+                        reports.TryAdd(runner.Report.Split(';')[1].Trim().Split(' ', ':')[0], runner.Report);
+                        break;
+                }
+            }
+        }
+
+        Assert.True(reports.Count == 0, $"{agreed} agreed\n" + string.Join('\n', reports.Values));
+        Assert.True(agreed > rounds * 100, $"Only {agreed} cases were compared.");
+    }
+
+    [Fact]
+    public void Cases_that_once_differed_agree()
+    {
+        using var runner = new DifferentialRunner();
+        Assert.SkipUnless(runner.IsUsable, "Code and data of the host's run lie too far apart.");
+        var reports = new List<string>();
+        foreach (var line in Directory.EnumerateFiles(CasesFolder, "*.txt").SelectMany(File.ReadLines))
+        {
+            var fields = line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+            if (fields.Length < 2 || fields[0] == "#")
+            {
+                continue;
+            }
+
+            foreach (var step in (bool[])[false, true])
+            {
+                var seed = int.Parse(fields[1], CultureInfo.InvariantCulture);
+                if (runner.Run(Convert.FromHexString(fields[0]), seed, step) == CaseOutcome.Differed)
+                {
+                    reports.Add(runner.Report);
+                }
+            }
+        }
+
+        Assert.True(reports.Count == 0, string.Join('\n', reports));
+    }
+}
