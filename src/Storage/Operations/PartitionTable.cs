@@ -3,9 +3,6 @@ using Vitro.Storage.Files;
 
 namespace Vitro.Storage.Operations;
 
-/// <summary>A partition as an MBR or a GPT lists it; bytes.</summary>
-internal readonly record struct Partition(int Number, long Offset, long Length, string Type);
-
 /// <summary>Reads a disk's partition table, as far as is needed to say where partitions are.</summary>
 internal static class PartitionTable
 {
@@ -15,7 +12,7 @@ internal static class PartitionTable
     private const byte ProtectiveType = 0xEE;
 
     /// <summary>The partitions, none when there is no table.</summary>
-    internal static List<Partition> Read(VirtualDisk disk)
+    internal static List<DiskPartition> Read(VirtualDisk disk)
     {
         var sector = disk.LogicalSectorSize;
         if (disk.Length < 3 * sector)
@@ -29,7 +26,7 @@ internal static class PartitionTable
             return [];
         }
 
-        var partitions = new List<Partition>();
+        var partitions = new List<DiskPartition>();
         for (var i = 0; i < 4; i++)
         {
             var entry = mbr.AsSpan(MbrEntries + (i * MbrEntrySize), MbrEntrySize);
@@ -43,14 +40,14 @@ internal static class PartitionTable
             long count = BinaryPrimitives.ReadUInt32LittleEndian(entry[12..]);
             if (entry[4] != 0 && count != 0 && start != 0)
             {
-                partitions.Add(new Partition(i + 1, start * sector, count * sector, $"0x{entry[4]:x2}"));
+                partitions.Add(new DiskPartition(i + 1, start * sector, count * sector, $"0x{entry[4]:x2}"));
             }
         }
 
         return partitions;
     }
 
-    private static List<Partition> ReadGpt(VirtualDisk disk, int sector)
+    private static List<DiskPartition> ReadGpt(VirtualDisk disk, int sector)
     {
         var header = Bytes(disk, sector, sector);
         if (!header.AsSpan().StartsWith("EFI PART"u8))
@@ -68,7 +65,7 @@ internal static class PartitionTable
 
         var bytes = (int)Math.Min(((count * size) + sector - 1) / sector * sector, disk.Length - (table * sector));
         var entries = Bytes(disk, table * sector, bytes);
-        var partitions = new List<Partition>();
+        var partitions = new List<DiskPartition>();
         for (var i = 0; i < count && (i + 1) * (int)size <= entries.Length; i++)
         {
             var entry = entries.AsSpan(i * (int)size);
@@ -77,7 +74,7 @@ internal static class PartitionTable
             var last = BinaryPrimitives.ReadInt64LittleEndian(entry[40..]);
             if (type != Guid.Empty && first >= 0 && last >= first && last < long.MaxValue / sector)
             {
-                partitions.Add(new Partition(i + 1, first * sector, (last - first + 1) * sector, type.ToString()));
+                partitions.Add(new DiskPartition(i + 1, first * sector, (last - first + 1) * sector, type.ToString()));
             }
         }
 
