@@ -46,11 +46,11 @@ public sealed partial class StorageController : IVirtualDevice, IVmBusService
     /// <param name="name">Name on the bus and in saved state.</param>
     /// <param name="maximumSubChannels">Channels beside the primary one, 0 to 64; one for each further processor is useful.</param>
     /// <param name="logger">Where failures of disks are told.</param>
-    public StorageController(Guid instanceId, string name = "scsi0", int maximumSubChannels = 0, ILogger<StorageController>? logger = null)
+    public StorageController(Guid instanceId, string name = "scsi0", int maximumSubChannels = 0, ILogger? logger = null)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)maximumSubChannels, 64u, nameof(maximumSubChannels));
         _maximumSubChannels = maximumSubChannels;
-        _logger = logger ?? NullLogger<StorageController>.Instance;
+        _logger = logger ?? NullLogger.Instance;
         Name = name;
         Offer = new VmBusOffer
         {
