@@ -74,7 +74,7 @@ public sealed class VirtualProcessorState
     public ulong TscOffset { get; set; }
 
     /// <summary>The x87, SSE and AVX state as a standard-format XSAVE image (512-byte legacy area, 64-byte header, YMM).</summary>
-    public byte[] Xsave { get; init; } = new byte[512 + 64 + 256];
+    public byte[] Xsave { get; init; } = InitialXsave();
 
     /// <summary>Running, halted, or waiting for a start-up IPI.</summary>
     public VpActivity Activity { get; set; }
@@ -87,6 +87,17 @@ public sealed class VirtualProcessorState
 
     /// <summary>Non-maskable interrupts are blocked until IRET.</summary>
     public bool NmiBlocked { get; set; }
+
+    // As after reset: FCW 37Fh, MXCSR 1F80h, all exceptions masked.
+    private static byte[] InitialXsave()
+    {
+        var image = new byte[512 + 64 + 256];
+        image[0] = 0x7F;
+        image[1] = 0x03;
+        image[24] = 0x80;
+        image[25] = 0x1F;
+        return image;
+    }
 }
 
 /// <summary>What a virtual processor does.</summary>

@@ -22,6 +22,7 @@ internal sealed unsafe class DifferentialMachine : IDisposable
     private const ulong FaultStackGpa = 0xA000;
     private const ulong WindowGpa = 0x200000;
     private const ulong StackGpa = 0x300000;
+    private const ulong UnmappedGpa = 0x381000;
     private const ulong CodeGpa = 0x400000;
     private const int CodeSlot = 32;
     private const int CodeSlots = (2 << 20) / CodeSlot;
@@ -61,7 +62,8 @@ internal sealed unsafe class DifferentialMachine : IDisposable
     /// <summary>Middle of the stack window.</summary>
     internal ulong Stack => HostOf(StackGpa);
 
-    internal ulong LastFault { get; private set; }
+    /// <summary>A page border with nothing mapped above it.</summary>
+    internal ulong Unmapped => HostOf(UnmappedGpa);
 
     public void Dispose()
     {
@@ -135,7 +137,7 @@ internal sealed unsafe class DifferentialMachine : IDisposable
                 table = *entry & ~0xFFFUL;
             }
 
-            Table(table)[(linear >> 12) & 511] = gpa | 0x67;
+            Table(table)[(linear >> 12) & 511] = gpa == UnmappedGpa ? 0 : gpa | 0x67;
         }
     }
 

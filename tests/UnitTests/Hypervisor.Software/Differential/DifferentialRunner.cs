@@ -29,7 +29,7 @@ internal sealed unsafe class DifferentialRunner : IDisposable
         CpuidFeature.SSE, CpuidFeature.SSE2, CpuidFeature.SSE3, CpuidFeature.SSSE3, CpuidFeature.SSE4_1, CpuidFeature.SSE4_2,
         CpuidFeature.AES, CpuidFeature.PCLMULQDQ, CpuidFeature.BMI1, CpuidFeature.BMI2, CpuidFeature.ADX, CpuidFeature.MOVBE,
         CpuidFeature.POPCNT, CpuidFeature.LZCNT, CpuidFeature.CMOV, CpuidFeature.CX8, CpuidFeature.CMPXCHG16B, CpuidFeature.SHA,
-        CpuidFeature.MULTIBYTENOP,
+        CpuidFeature.MULTIBYTENOP, CpuidFeature.PAUSE,
     ];
 
     private readonly DifferentialMachine _machine = new();
@@ -49,6 +49,9 @@ internal sealed unsafe class DifferentialRunner : IDisposable
     internal TextWriter? Trace { get; } = Environment.GetEnvironmentVariable("VITRO_TEST_TRACE") is { Length: > 0 } path
         ? new StreamWriter(path) { AutoFlush = true }
         : null;
+
+    /// <summary>Which forms the host has run: operation, map, opcode, mandatory prefix, operand in memory.</summary>
+    internal HashSet<(Operation Operation, int Map, int Opcode, int Prefix, bool IsMemory)> Compared { get; } = [];
 
     /// <summary>What differed.</summary>
     internal string Report { get; private set; } = "";
@@ -112,6 +115,7 @@ internal sealed unsafe class DifferentialRunner : IDisposable
         Trace?.WriteLine($"{Convert.ToHexString(_code.AsSpan(0, decoded.Length))} {seed} ; {instruction}");
         _native.Run(_code.AsSpan(0, decoded.Length));
         CopyMemory(_hostMemory);
+        Compared.Add((decoded.Operation, decoded.Map, decoded.Opcode, decoded.MandatoryPrefix, decoded.IsMemory));
         var flagMask = Undefined.DefinedFlags(instruction, &decoded, _native.In);
         return Compare(instruction, decoded.Length, seed, flagMask) ? CaseOutcome.Agreed : CaseOutcome.Differed;
     }
@@ -162,12 +166,9 @@ internal sealed unsafe class DifferentialRunner : IDisposable
             case Operation.Enter:
                 // Deep nesting would leave the window.
                 return (i->Immediate2 & 31) < 8;
-            case Operation.X87:
-                // The environment holds addresses, which differ.
-                return !i->IsMemory || (i->Opcode, i->Extension) is not ((0xD9, 4) or (0xD9, 6) or (0xDD, 4) or (0xDD, 6));
             case Operation.Vector:
                 return (i->Prefixes & Prefixes.Vex) == 0;
-            case Operation.Fwait or Operation.Stmxcsr:
+            case Operation.X87 or Operation.Fwait or Operation.Stmxcsr:
                 return true;
             default:
                 return i->Operation < Operation.FirstSystem;
