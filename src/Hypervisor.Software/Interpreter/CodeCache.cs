@@ -22,7 +22,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IDisposable
     /// <summary>Added to the mode for blocks of one instruction (stepping, interrupt shadows).</summary>
     public const uint SingleInstruction = 1u << 31;
 
-    private const int FrontSize = 1 << 16;
+    private const int FrontSize = 1 << 17;
     private const int BucketCount = 1 << 17;
     private const int MaximumInstructions = 64;
     private const int LineShift = 6;
@@ -169,7 +169,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IDisposable
         NativeMemory.Free(_arenas[1]);
     }
 
-    private static int FrontIndex(byte* hostPc) => (int)((ulong)hostPc ^ ((ulong)hostPc >> 16)) & (FrontSize - 1);
+    private static int FrontIndex(byte* hostPc) => (int)((ulong)hostPc ^ ((ulong)hostPc >> 17)) & (FrontSize - 1);
 
     private static uint BucketIndex(byte* hostPc, uint mode) =>
         (uint)((((ulong)hostPc + mode) * 0x9E37_79B9_7F4A_7C15) >> 40) & (BucketCount - 1);

@@ -56,6 +56,8 @@ internal static unsafe class HandlerSelection
                     (4, true, 8) => Handler.MovsxdRM,
                     (1, false, 4) => Handler.MovsxRR8To32,
                     (1, true, 4) => Handler.MovsxRM8To32,
+                    (1, true, 8) => Handler.MovsxRM8To64,
+                    (2, true, >= 4) => Handler.MovsxRM16,
                     _ => Handler.General,
                 };
             case Operation.Lea:
@@ -76,10 +78,10 @@ internal static unsafe class HandlerSelection
                 return Handler.PopR;
             case Operation.Call when code64:
                 return Handler.CallRelative;
-            case Operation.CallIndirect when code64 && !memory:
-                return Handler.CallRegister;
-            case Operation.JmpIndirect when code64 && !memory:
-                return Handler.JmpRegister;
+            case Operation.CallIndirect when code64:
+                return memory ? Handler.CallMemory : Handler.CallRegister;
+            case Operation.JmpIndirect when code64:
+                return memory ? Handler.JmpMemory : Handler.JmpRegister;
             case Operation.Ret when code64:
                 return Handler.Ret;
             case Operation.Jmp when code64 || size == 4:
@@ -92,10 +94,30 @@ internal static unsafe class HandlerSelection
                 return Handler.SetccR;
             case Operation.Cmovcc when !memory && size >= 4:
                 return size == 8 ? Handler.CmovccRR64 : Handler.CmovccRR32;
-            case Operation.Inc when !memory && size >= 4:
-                return size == 8 ? Handler.IncR64 : Handler.IncR32;
-            case Operation.Dec when !memory && size >= 4:
-                return size == 8 ? Handler.DecR64 : Handler.DecR32;
+            case Operation.Inc when size >= 4:
+                return memory
+                    ? (size == 8 ? Handler.IncM64 : Handler.IncM32)
+                    : (size == 8 ? Handler.IncR64 : Handler.IncR32);
+            case Operation.Dec when size >= 4:
+                return memory
+                    ? (size == 8 ? Handler.DecM64 : Handler.DecM32)
+                    : (size == 8 ? Handler.DecR64 : Handler.DecR32);
+            case Operation.Bswap when size >= 4:
+                return size == 8 ? Handler.BswapR64 : Handler.BswapR32;
+            case Operation.Cbw when size == 8:
+                return Handler.Cdqe;
+            case Operation.Mul when !memory && size == 8:
+                return Handler.MulR64;
+            case Operation.Bt when !memory && size >= 4 && instruction->Form == OperandForm.RmImmediate:
+                instruction->Immediate &= size == 8 ? 63u : 31u;
+                return size == 8 ? Handler.BtRI64 : Handler.BtRI32;
+            case Operation.Adc when size == 8:
+                return ChooseCarry(instruction, memory);
+            case Operation.Sbb when size >= 4 && !memory && instruction->Form != OperandForm.RmImmediate:
+                Normalise(instruction);
+                return size == 8 ? Handler.SbbRR64 : Handler.SbbRR32;
+            case Operation.Rol or Operation.Ror:
+                return ChooseRotate(instruction, memory, size);
             case Operation.Not when !memory && size >= 4:
                 return size == 8 ? Handler.NotR64 : Handler.NotR32;
             case Operation.Neg when !memory && size >= 4:
@@ -192,7 +214,7 @@ internal static unsafe class HandlerSelection
                 8 => simple ? Handler.MovRM64B : Handler.MovRM64,
                 4 => simple ? Handler.MovRM32B : Handler.MovRM32,
                 1 => Handler.MovRM8,
-                _ => Handler.General,
+                _ => Handler.MovRM16,
             };
         }
 
@@ -220,7 +242,7 @@ internal static unsafe class HandlerSelection
     {
         if (size < 4)
         {
-            return Handler.General;
+            return ChooseNarrow(instruction, memory, size);
         }
 
         var narrow = size == 4 ? 1 : 0;
@@ -240,6 +262,58 @@ internal static unsafe class HandlerSelection
         }
 
         return first + (ushort)(form + narrow);
+    }
+
+    private static Handler ChooseNarrow(DecodedInstruction* instruction, bool memory, int size)
+    {
+        var immediate = instruction->Form == OperandForm.RmImmediate;
+        switch (instruction->Operation)
+        {
+            case Operation.Cmp when size == 2 && immediate:
+                return memory ? Handler.CmpMI16 : Handler.CmpRI16;
+            case Operation.Cmp when size == 2 && !memory:
+                Normalise(instruction);
+                return Handler.CmpRR16;
+            case Operation.Or when size == 1 && !memory && !immediate:
+                Normalise(instruction);
+                return Handler.OrRR8;
+            case Operation.And when size == 1 && !memory && immediate:
+                return Handler.AndRI8;
+            case Operation.Xor when size == 1 && memory && instruction->Form == OperandForm.RegRm:
+                return Handler.XorRM8;
+            default:
+                return Handler.General;
+        }
+    }
+
+    private static Handler ChooseCarry(DecodedInstruction* instruction, bool memory)
+    {
+        if (memory)
+        {
+            return instruction->Form == OperandForm.RegRm ? Handler.AdcRM64 : Handler.General;
+        }
+
+        if (instruction->Form == OperandForm.RmImmediate)
+        {
+            return Handler.AdcRI64;
+        }
+
+        Normalise(instruction);
+        return Handler.AdcRR64;
+    }
+
+    private static Handler ChooseRotate(DecodedInstruction* instruction, bool memory, int size)
+    {
+        var count = instruction->Immediate & (size == 8 ? 63u : 31u);
+        if (memory || size < 4 || instruction->Form != OperandForm.RmImmediate || count == 0)
+        {
+            return Handler.General;
+        }
+
+        instruction->Immediate = count;
+        return instruction->Operation == Operation.Rol
+            ? (size == 8 ? Handler.RolRI64 : Handler.RolRI32)
+            : (size == 8 ? Handler.RorRI64 : Handler.RorRI32);
     }
 
     private static Handler ChooseCompareByte(DecodedInstruction* instruction, bool memory)
@@ -280,6 +354,13 @@ internal static unsafe class HandlerSelection
 
     private static Handler ChooseShift(DecodedInstruction* instruction, bool memory, int size)
     {
+        if (!memory && size >= 4 && instruction->Form == OperandForm.RmCl && instruction->Operation != Operation.Sar)
+        {
+            return instruction->Operation == Operation.Shr
+                ? (size == 8 ? Handler.ShrRC64 : Handler.ShrRC32)
+                : (size == 8 ? Handler.ShlRC64 : Handler.ShlRC32);
+        }
+
         var count = instruction->Immediate & (size == 8 ? 63u : 31u);
         if (memory || size < 4 || instruction->Form != OperandForm.RmImmediate || count == 0)
         {

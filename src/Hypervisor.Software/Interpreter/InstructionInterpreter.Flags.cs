@@ -162,4 +162,56 @@ internal sealed unsafe partial class InstructionInterpreter
         vp->FlagLeft = overflow ? LazyFlags.Carry | LazyFlags.Overflow : 0;
         vp->FlagOperation = LazyFlags.Result;
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong Carry(VpState* vp)
+    {
+        if (vp->FlagOperation != LazyFlags.AddCarry)
+        {
+            return LazyFlags.GetCarry(vp);
+        }
+
+        var left = vp->FlagLeft;
+        var right = vp->FlagRight;
+        return ((left & right) | ((left | right) & ~vp->FlagResult)) >> 63;
+    }
+
+    // CF and OF change, the others stay as they are, computed or not.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void SetRotateFlagsLazily(VpState* vp, uint carry, uint overflow)
+    {
+        var kept = vp->FlagOperation <= LazyFlags.Result
+            ? vp->FlagLeft & ~(ulong)(LazyFlags.Carry | LazyFlags.Overflow)
+            : (vp->FlagLeft ^ vp->FlagRight ^ vp->FlagResult) & LazyFlags.Adjust;
+        vp->FlagLeft = kept | carry | (overflow << 11);
+        if (vp->FlagOperation > LazyFlags.Result)
+        {
+            vp->FlagOperation = LazyFlags.Result;
+        }
+    }
+
+    private static ulong ShiftLeft(VpState* vp, ulong value, int count, int bits)
+    {
+        if (count == 0)
+        {
+            return value;
+        }
+
+        var result = value << count;
+        var signed = bits == 64 ? result : (ulong)(int)result;
+        SetShiftFlags(vp, signed, (uint)(value >> (bits - count)) & 1, signed);
+        return bits == 64 ? result : (uint)result;
+    }
+
+    private static ulong ShiftRight(VpState* vp, ulong value, int count, int bits)
+    {
+        if (count == 0)
+        {
+            return value;
+        }
+
+        var result = value >> count;
+        SetRightShiftFlags(vp, bits == 64 ? result : (ulong)(int)result, (uint)(value >> (count - 1)) & 1, bits == 64 ? value : (ulong)(int)value);
+        return result;
+    }
 }

@@ -1,4 +1,5 @@
-using System.Runtime.CompilerServices;
+using System.Buffers.Binary;
+using System.Numerics;
 using Vitro.Hypervisor.Software.Decoding;
 
 namespace Vitro.Hypervisor.Software.Interpreter;
@@ -727,6 +728,173 @@ internal sealed unsafe partial class InstructionInterpreter
                 case Handler.CmovccRR32:
                     *Reg(vp, i) = (uint)*(Condition.Test(vp, i->Opcode) ? Rm(vp, i) : Reg(vp, i));
                     break;
+                case Handler.AdcRR64:
+                    left = *Rm(vp, i);
+                    linear = *Reg(vp, i);
+                    result = left + linear + Carry(vp);
+                    SetFlags(vp, LazyFlags.AddCarry, left, linear, result);
+                    *Rm(vp, i) = result;
+                    break;
+                case Handler.AdcRI64:
+                    left = *Rm(vp, i);
+                    linear = i->Immediate;
+                    result = left + linear + Carry(vp);
+                    SetFlags(vp, LazyFlags.AddCarry, left, linear, result);
+                    *Rm(vp, i) = result;
+                    break;
+                case Handler.AdcRM64:
+                    if (!Load(vp, Address(vp, i), 8, out p)) goto General;
+                    left = *Reg(vp, i);
+                    linear = *(ulong*)p;
+                    result = left + linear + Carry(vp);
+                    SetFlags(vp, LazyFlags.AddCarry, left, linear, result);
+                    *Reg(vp, i) = result;
+                    break;
+                case Handler.SbbRR64:
+                    left = *Rm(vp, i);
+                    linear = *Reg(vp, i);
+                    result = left - linear - Carry(vp);
+                    SetFlags(vp, LazyFlags.SubtractBorrow, left, linear, result);
+                    *Rm(vp, i) = result;
+                    break;
+                case Handler.SbbRR32:
+                    left = (ulong)(int)*Rm(vp, i);
+                    linear = (ulong)(int)*Reg(vp, i);
+                    result = (ulong)(int)(left - linear - Carry(vp));
+                    SetFlags(vp, LazyFlags.SubtractBorrow, left, linear, result);
+                    *Rm(vp, i) = (uint)result;
+                    break;
+                case Handler.RolRI64:
+                    result = BitOperations.RotateLeft(*Rm(vp, i), (int)i->Immediate);
+                    SetRotateFlagsLazily(vp, (uint)result & 1, ((uint)result ^ (uint)(result >> 63)) & 1);
+                    *Rm(vp, i) = result;
+                    break;
+                case Handler.RorRI64:
+                    result = BitOperations.RotateRight(*Rm(vp, i), (int)i->Immediate);
+                    SetRotateFlagsLazily(vp, (uint)(result >> 63), (uint)((result >> 63) ^ (result >> 62)) & 1);
+                    *Rm(vp, i) = result;
+                    break;
+                case Handler.ShlRC64:
+                    *Rm(vp, i) = ShiftLeft(vp, *Rm(vp, i), (int)vp->Gpr[1] & 63, 64);
+                    break;
+                case Handler.ShrRC64:
+                    *Rm(vp, i) = ShiftRight(vp, *Rm(vp, i), (int)vp->Gpr[1] & 63, 64);
+                    break;
+                case Handler.BswapR64:
+                    *Rm(vp, i) = BinaryPrimitives.ReverseEndianness(*Rm(vp, i));
+                    break;
+                case Handler.IncM64:
+                    if (!Store(vp, Address(vp, i), 8, out p)) goto General;
+                    result = *(ulong*)p + 1;
+                    SetIncrementFlags64(vp, result);
+                    *(ulong*)p = result;
+                    break;
+                case Handler.DecM64:
+                    if (!Store(vp, Address(vp, i), 8, out p)) goto General;
+                    result = *(ulong*)p - 1;
+                    SetDecrementFlags64(vp, result);
+                    *(ulong*)p = result;
+                    break;
+                case Handler.BtRI64:
+                    SetBitTestFlag(vp, *Rm(vp, i), 1UL << (int)i->Immediate);
+                    break;
+                case Handler.RolRI32:
+                    result = BitOperations.RotateLeft((uint)*Rm(vp, i), (int)i->Immediate);
+                    SetRotateFlagsLazily(vp, (uint)result & 1, ((uint)result ^ (uint)(result >> 31)) & 1);
+                    *Rm(vp, i) = result;
+                    break;
+                case Handler.RorRI32:
+                    result = BitOperations.RotateRight((uint)*Rm(vp, i), (int)i->Immediate);
+                    SetRotateFlagsLazily(vp, (uint)(result >> 31), (uint)((result >> 31) ^ (result >> 30)) & 1);
+                    *Rm(vp, i) = result;
+                    break;
+                case Handler.ShlRC32:
+                    *Rm(vp, i) = ShiftLeft(vp, (uint)*Rm(vp, i), (int)vp->Gpr[1] & 31, 32);
+                    break;
+                case Handler.ShrRC32:
+                    *Rm(vp, i) = ShiftRight(vp, (uint)*Rm(vp, i), (int)vp->Gpr[1] & 31, 32);
+                    break;
+                case Handler.BswapR32:
+                    *Rm(vp, i) = BinaryPrimitives.ReverseEndianness((uint)*Rm(vp, i));
+                    break;
+                case Handler.IncM32:
+                    if (!Store(vp, Address(vp, i), 4, out p)) goto General;
+                    result = (ulong)(*(int*)p + 1);
+                    SetIncrementFlags32(vp, result);
+                    *(uint*)p = (uint)result;
+                    break;
+                case Handler.DecM32:
+                    if (!Store(vp, Address(vp, i), 4, out p)) goto General;
+                    result = (ulong)(*(int*)p - 1);
+                    SetDecrementFlags32(vp, result);
+                    *(uint*)p = (uint)result;
+                    break;
+                case Handler.BtRI32:
+                    SetBitTestFlag(vp, *Rm(vp, i), 1UL << (int)i->Immediate);
+                    break;
+                case Handler.OrRR8:
+                    result = (ulong)((sbyte)*Rm8(vp, i) | (sbyte)*Reg8(vp, i));
+                    SetLogicFlags(vp, result);
+                    *Rm8(vp, i) = (byte)result;
+                    break;
+                case Handler.AndRI8:
+                    result = (ulong)(sbyte)*Rm8(vp, i) & i->Immediate;
+                    SetLogicFlags(vp, result);
+                    *Rm8(vp, i) = (byte)result;
+                    break;
+                case Handler.XorRM8:
+                    if (!Load(vp, Address(vp, i), 1, out p)) goto General;
+                    result = (ulong)(*(sbyte*)p ^ (sbyte)*Reg8(vp, i));
+                    SetLogicFlags(vp, result);
+                    *Reg8(vp, i) = (byte)result;
+                    break;
+                case Handler.CmpMI16:
+                    if (!Load(vp, Address(vp, i), 2, out p)) goto General;
+                    left = (ulong)*(short*)p;
+                    SetFlags(vp, LazyFlags.Subtract, left, i->Immediate, (ulong)(short)(left - i->Immediate));
+                    break;
+                case Handler.CmpRR16:
+                    left = (ulong)(short)*Rm(vp, i);
+                    linear = (ulong)(short)*Reg(vp, i);
+                    SetFlags(vp, LazyFlags.Subtract, left, linear, (ulong)(short)(left - linear));
+                    break;
+                case Handler.CmpRI16:
+                    left = (ulong)(short)*Rm(vp, i);
+                    SetFlags(vp, LazyFlags.Subtract, left, i->Immediate, (ulong)(short)(left - i->Immediate));
+                    break;
+                case Handler.Cdqe:
+                    vp->Gpr[0] = (ulong)(int)vp->Gpr[0];
+                    break;
+                case Handler.MovsxRM8To64:
+                    if (!Load(vp, Address(vp, i), 1, out p)) goto General;
+                    *Reg(vp, i) = (ulong)*(sbyte*)p;
+                    break;
+                case Handler.MovsxRM16:
+                    if (!Load(vp, Address(vp, i), 2, out p)) goto General;
+                    *Reg(vp, i) = i->OperandSize == 8 ? (ulong)*(short*)p : (uint)*(short*)p;
+                    break;
+                case Handler.MovRM16:
+                    if (!Load(vp, Address(vp, i), 2, out p)) goto General;
+                    *(ushort*)Reg(vp, i) = *(ushort*)p;
+                    break;
+                case Handler.MulR64:
+                    vp->Gpr[2] = Math.BigMul(vp->Gpr[0], *Rm(vp, i), out linear);
+                    vp->Gpr[0] = linear;
+                    SetMultiplyFlags(vp, linear, vp->Gpr[2] != 0);
+                    break;
+                case Handler.CallMemory:
+                    if (!Load(vp, Address(vp, i), 8, out p)) goto General;
+                    result = *(ulong*)p;
+                    linear = vp->Gpr[4] - 8;
+                    if (!Store(vp, linear, 8, out p)) goto General;
+                    *(ulong*)p = vp->Rip + i->Offset + i->Length;
+                    vp->Gpr[4] = linear;
+                    vp->Rip = result;
+                    goto Indirect;
+                case Handler.JmpMemory:
+                    if (!Load(vp, Address(vp, i), 8, out p)) goto General;
+                    vp->Rip = *(ulong*)p;
+                    goto Indirect;
                 default:
                     goto General;
             }
