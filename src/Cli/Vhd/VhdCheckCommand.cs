@@ -57,7 +57,7 @@ internal static class VhdCheckCommand
         Console.Out.WriteLine(report.IsSound ? "The file is sound." : "The file is damaged.");
         if (report.NeedsReplay)
         {
-            Console.Out.WriteLine("Its log will be replayed when it is next opened for writing.");
+            Console.Out.WriteLine("It was not closed cleanly, or is open elsewhere; the next writer puts it in order.");
         }
 
         Console.Out.WriteLine($"{ByteSize.Format(report.AllocatedBytes)} in blocks, {ByteSize.Format(report.UnusedBytes)} unused.");

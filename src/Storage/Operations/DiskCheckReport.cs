@@ -10,7 +10,7 @@ public sealed record DiskProblem(string Structure, long Offset, string Descripti
 
 /// <summary>What a check found.</summary>
 /// <param name="Problems">What is wrong, or was before the repair.</param>
-/// <param name="NeedsReplay">The disk was not closed cleanly; its log will be replayed when it is next opened for writing.</param>
+/// <param name="NeedsReplay">The disk was not closed cleanly; the next writer replays its log (VHDX) or puts its footers right (VHD).</param>
 /// <param name="AllocatedBytes">Bytes of the file that blocks use.</param>
 /// <param name="UnusedBytes">Bytes of the file that nothing uses; compacting gives them back.</param>
 public sealed record DiskCheckReport(IReadOnlyList<DiskProblem> Problems, bool NeedsReplay, long AllocatedBytes, long UnusedBytes)

@@ -13,7 +13,7 @@ public static class DiskMerge
     /// </summary>
     /// <param name="childPath">A differencing disk.</param>
     /// <param name="targetPath">One of its ancestors; null is its parent.</param>
-    /// <param name="keepMerged">Leaves the merged files; else they are deleted once the ancestor is durable.</param>
+    /// <param name="keepMerged">Leaves the merged files, and the ancestor its identity; else they are deleted once the ancestor is durable.</param>
     /// <param name="options">How to open; never read-only.</param>
     /// <param name="progress">Told now and then.</param>
     /// <param name="cancellation">Stops the merge; the chain stays as it was to its readers.</param>
@@ -39,23 +39,39 @@ public static class DiskMerge
             throw;
         }
 
+        var identity = (child as VhdxDisk)?.DataWriteGuid;
         try
         {
             new RangeCopier(child, below: target, target, targetIsZero: false, progress, cancellation).Run();
             target.Flush();
-            if (target is VhdxDisk vhdx && child is VhdxDisk top)
-            {
-                vhdx.TakeDataIdentity(top.DataWriteGuid);
-            }
         }
         finally
         {
             child.Close(); // and the target with it
         }
 
-        foreach (var path in keepMerged ? [] : paths.SkipLast(1))
+        if (keepMerged)
+        {
+            return;
+        }
+
+        foreach (var path in paths.SkipLast(1))
         {
             options.FileSystem.Delete(path);
+        }
+
+        // Last, because the merged files would no longer accept the target: should a crash come before, `--force` joins their children to it.
+        if (identity is { } dataIdentity)
+        {
+            var merged = (VhdxDisk)DiskFactory.Open(targetPath, options with { ReadOnly = false, KeepDataIdentity = true });
+            try
+            {
+                merged.TakeDataIdentity(dataIdentity);
+            }
+            finally
+            {
+                merged.Close();
+            }
         }
     }
 

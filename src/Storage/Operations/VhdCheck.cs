@@ -18,10 +18,10 @@ internal sealed class VhdCheck(IDiskFile file, bool repair)
                 return new DiskCheckReport(_problems, NeedsReplay: false, file.Length - VhdFooter.Size, 0);
             }
 
-            CheckFooters(disk);
+            var unclean = CheckFooters(disk);
             var (allocated, unused) = CheckTable(disk);
             disk.Close();
-            return new DiskCheckReport(_problems, NeedsReplay: false, allocated, unused);
+            return new DiskCheckReport(_problems, unclean, allocated, unused);
         }
         catch (DiskDamagedException error)
         {
@@ -30,25 +30,24 @@ internal sealed class VhdCheck(IDiskFile file, bool repair)
         }
     }
 
-    private void CheckFooters(VhdDisk disk)
+    // A lost end, or a copy that is sound but older, is what a crash leaves and the next writer puts right; a damaged copy is not.
+    private bool CheckFooters(VhdDisk disk)
     {
         var copy = new byte[VhdFooter.Size];
         _ = file.Read(0, copy);
-        var copyIsGood = VhdFooter.TryRead(copy, out var footer, out var problem) && footer == disk.Footer;
-        if (!copyIsGood)
+        var copyIsSound = VhdFooter.TryRead(copy, out _, out var problem);
+        if (!copyIsSound)
         {
-            Add("VHD footer copy", 0, problem.Length > 0 ? problem : "it is not equal to the footer", losesContent: false);
+            Add("VHD footer copy", 0, problem, losesContent: false);
         }
 
-        if (!disk.FooterWasAtEnd)
-        {
-            Add("VHD footer", file.Length - VhdFooter.Size, "the end of the file holds none; its copy at the start serves", losesContent: false);
-        }
-
-        if (repair && _problems.Count > 0)
+        var unclean = !disk.FooterWasAtEnd || !disk.CopyMatches();
+        if (repair && unclean)
         {
             disk.RestoreFooters();
         }
+
+        return unclean && copyIsSound && !repair;
     }
 
     private (long Allocated, long Unused) CheckTable(VhdDisk disk)

@@ -134,11 +134,10 @@ internal sealed partial class VhdDisk : BlockMappedDisk
 
     private protected override void BeginModification()
     {
-        if (!_footerAtEnd)
+        if (!_footerAtEnd || !CopyMatches())
         {
             DataFile.SetLength(_dataEnd + VhdFooter.Size);
-            DataFile.Write(_dataEnd, Footer.Build());
-            DataFile.Flush();
+            StoreFooter(Footer);
         }
     }
 
@@ -240,6 +239,14 @@ internal sealed partial class VhdDisk : BlockMappedDisk
         {
             DiscardSectors(block, 0, (int)Math.Min(BlockSize, Length - (block * BlockSize)), mustBeZero);
         }
+    }
+
+    /// <summary>Whether the footer's copy at the start says what the footer says; a crash between the two leaves them apart.</summary>
+    internal bool CopyMatches()
+    {
+        var copy = new byte[VhdFooter.Size];
+        _ = DataFile.Read(0, copy);
+        return VhdFooter.TryRead(copy, out var footer, out _) && footer == Footer;
     }
 
     private long DataOffset(long block) => CheckedOffset(block, Table[block]);

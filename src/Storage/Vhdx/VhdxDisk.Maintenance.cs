@@ -156,6 +156,9 @@ internal sealed partial class VhdxDisk
     internal override void CutFile(long length)
     {
         Flush();
+
+        // The log remembers how long the file was, and would take a shorter one for a damaged one: it must be empty first.
+        FinishClean();
         DataFile.SetLength(length);
         _fileEnd = length;
         DataFile.Flush();

@@ -1,0 +1,313 @@
+using Vitro.Storage;
+using Vitro.Storage.Operations;
+using Xunit;
+
+namespace Vitro.UnitTests.Storage.Crash;
+
+/// <summary>
+/// Crashes at every point of what the library does to its files: what was flushed is there, what was not is old or new, sector by
+/// sector, and the file is sound.
+/// </summary>
+public sealed class DiskCrashTests
+{
+    private const int Megabyte = 1 << 20;
+    private const int Length = (6 * Megabyte) + 1536;
+    private const string Base = "/disks/base";
+    private const string Top = "/disks/top";
+
+    private static readonly bool Long = Environment.GetEnvironmentVariable("VITRO_LONG_TESTS") == "1";
+
+    public static TheoryData<DiskFormat, int, int> Runs()
+    {
+        var runs = new TheoryData<DiskFormat, int, int>();
+        foreach (var format in new[] { DiskFormat.Vhd, DiskFormat.Vhdx })
+        {
+            for (var seed = 1; seed <= (Long ? 20 : 2); seed++)
+            {
+                runs.Add(format, 1, seed);
+                runs.Add(format, 2, seed);
+            }
+        }
+
+        return runs;
+    }
+
+    public static TheoryData<DiskFormat, string> Operations()
+    {
+        var operations = new TheoryData<DiskFormat, string>();
+        foreach (var format in new[] { DiskFormat.Vhd, DiskFormat.Vhdx })
+        {
+            foreach (var name in new[] { "grow", "shrink", "compact", "merge", "parent", "identity", "convert", "create" })
+            {
+                operations.Add(format, name);
+            }
+        }
+
+        return operations;
+    }
+
+    [Theory]
+    [MemberData(nameof(Runs))]
+    public void After_a_crash_flushed_data_is_there_and_the_file_is_sound(DiskFormat format, int levels, int seed)
+    {
+        var random = new Random(seed);
+        var files = new CrashFileSystem();
+        Create(files, format, Base, null);
+        var model = new byte[Length];
+        if (levels > 1)
+        {
+            var below = Open(files, Base);
+            Scribble(below, model, seed);
+            below.Close();
+            Create(files, format, Top, Base);
+        }
+
+        var path = levels > 1 ? Top : Base;
+        files = files.Settled();
+        var history = new History(model);
+        var disk = Open(files, path);
+        for (var step = 0; step < 60; step++)
+        {
+            Step(disk, files, history, random);
+            if (step % 20 == 19)
+            {
+                var start = files.Events;
+                disk.Close();
+                history.Flushed(start, files.Events);
+                disk = Open(files, path);
+            }
+        }
+
+        disk.Close();
+        foreach (var (count, mode) in Points(files.Events, random))
+        {
+            var crashed = files.After(count, mode, random);
+            AssertSound(crashed, path, $"{count} {mode}");
+            var reopened = Open(crashed, path);
+            history.AssertAllows(reopened.GetAll(), count, $"{count} {mode}");
+
+            // It can be used as before.
+            var data = DiskContent.Random(4096, count);
+            for (var offset = 0; offset < Length - data.Length; offset += Megabyte)
+            {
+                reopened.Put(offset, data);
+            }
+
+            reopened.Close();
+            reopened = Open(crashed, path);
+            for (var offset = 0; offset < Length - data.Length; offset += Megabyte)
+            {
+                Assert.True(data.AsSpan().SequenceEqual(reopened.Get(offset, data.Length)));
+            }
+
+            reopened.Close();
+            AssertSound(crashed, path, $"{count} {mode} used again");
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Operations))]
+    public void An_operation_that_a_crash_interrupts_loses_nothing(DiskFormat format, string operation)
+    {
+        var random = new Random(1);
+        var files = new CrashFileSystem();
+        var content = new byte[Length];
+        Create(files, format, Base, null);
+        var disk = Open(files, Base);
+        Scribble(disk, content, 1);
+        disk.Close();
+        var path = Base;
+        if (operation is "merge" or "parent")
+        {
+            Create(files, format, Top, Base);
+            disk = Open(files, Top);
+            Scribble(disk, content, 2);
+            disk.Close();
+            path = Top;
+        }
+
+        files = files.Settled();
+        var options = new DiskOpenOptions { FileSystem = files };
+        long grown = 20L << 30;
+        switch (operation)
+        {
+            case "grow":
+                DiskResize.Resize(Base, grown = format == DiskFormat.Vhdx ? 200L << 30 : grown, options);
+                break;
+            case "shrink":
+                DiskResize.Resize(Base, 0, options);
+                break;
+            case "compact":
+                disk = Open(files, Base);
+                disk.Zero(0, 2 * Megabyte);
+                content.AsSpan(0, 2 * Megabyte).Clear();
+                disk.Close();
+                files = files.Settled();
+                DiskCompaction.Compact(Base, options: new DiskOpenOptions { FileSystem = files });
+                break;
+            case "merge":
+                DiskMerge.Merge(Top, options: options);
+                break;
+            case "parent":
+                DiskIdentity.SetParent(Top, Base, options: options);
+                break;
+            case "identity":
+                DiskIdentity.Renew(Base, options);
+                break;
+            case "convert":
+                DiskConversion.Convert(Base, "/disks/new", new DiskCreateOptions { Format = format, FileSystem = files });
+                break;
+            default:
+                Create(files, format, "/disks/new", null);
+                break;
+        }
+
+        foreach (var (count, mode) in Points(files.Events, random))
+        {
+            var crashed = files.After(count, mode, random);
+            var top = crashed.Exists(path) ? path : Base; // a merged child is gone at the end
+            AssertSound(crashed, top, $"{operation} {count} {mode}");
+            AssertContent(crashed, top, content, operation is "grow" or "shrink" ? grown : Length, $"{operation} {count} {mode}");
+            if (crashed.Exists("/disks/new"))
+            {
+                AssertSound(crashed, "/disks/new", $"{operation} {count} {mode}");
+                AssertContent(crashed, "/disks/new", operation == "convert" ? content : new byte[Length], Length, $"{operation} {count} {mode}");
+            }
+        }
+    }
+
+    private static void AssertContent(CrashFileSystem files, string path, byte[] content, long longest, string point)
+    {
+        var disk = Open(files, path, readOnly: true);
+        var length = (int)Math.Min(disk.Length, content.Length);
+        Assert.True(disk.Length <= longest, point);
+        Assert.True(content.AsSpan(0, length).SequenceEqual(disk.Get(0, length)), point + ": content");
+        Assert.False(content.AsSpan(length).ContainsAnyExcept((byte)0), point + ": cut");
+        disk.Close();
+    }
+
+    private static IEnumerable<(int Count, CrashMode Mode)> Points(int events, Random random)
+    {
+        var limit = Long ? int.MaxValue : 24;
+        var stride = Math.Max(1, events * 4 / limit);
+        foreach (var mode in Enum.GetValues<CrashMode>())
+        {
+            for (var count = random.Next(stride); count <= events; count += 1 + random.Next((2 * stride) - 1))
+            {
+                yield return (count, mode);
+            }
+
+            yield return (events, mode);
+        }
+    }
+
+    private static void Step(VirtualDisk disk, CrashFileSystem files, History history, Random random)
+    {
+        var length = 512 * random.Next(1, 30);
+        var offset = random.Next((Length - length) / 512) * 512;
+        if (random.Next(5) == 0)
+        {
+            offset &= -Megabyte;
+            length = Math.Min(Megabyte, Length - offset);
+        }
+
+        var start = files.Events;
+        switch (random.Next(10))
+        {
+            case < 6:
+                var data = DiskContent.Random(length, random.Next());
+                disk.Put(offset, data);
+                history.Wrote(start, offset, data);
+                break;
+            case < 8:
+                disk.Zero(offset, length);
+                history.Wrote(start, offset, new byte[length]);
+                break;
+            default:
+                disk.Flush();
+                history.Flushed(start, files.Events);
+                break;
+        }
+    }
+
+    private static void AssertSound(CrashFileSystem files, string path, string point)
+    {
+        var report = DiskCheck.Run(path, options: new DiskOpenOptions { FileSystem = files });
+        Assert.True(report.Problems.Count == 0, point + ": " + string.Join("; ", report.Problems));
+    }
+
+    private static VirtualDisk Open(CrashFileSystem files, string path, bool readOnly = false) =>
+        DiskFactory.Open(path, new DiskOpenOptions { FileSystem = files, ReadOnly = readOnly });
+
+    private static void Create(CrashFileSystem files, DiskFormat format, string path, string? parent) =>
+        DiskFactory.Create(path, new DiskCreateOptions
+        {
+            Format = format,
+            Kind = parent is null ? DiskKind.Dynamic : DiskKind.Differencing,
+            Length = parent is null ? Length : 0,
+            BlockSize = Megabyte,
+            ParentPath = parent,
+            FileSystem = files,
+        });
+
+    private static void Scribble(VirtualDisk disk, byte[] content, int seed)
+    {
+        var random = new Random(seed);
+        for (var i = 0; i < 6; i++)
+        {
+            var length = random.Next(1, 300) * 512;
+            var offset = random.Next((Length - Megabyte - length) / 512) * 512;
+            var data = DiskContent.Random(length, (seed * 100) + i);
+            disk.Put(offset, data);
+            data.CopyTo(content, offset);
+        }
+    }
+
+    /// <summary>What a disk may hold after a crash at any moment of its life.</summary>
+    private sealed class History
+    {
+        private readonly List<(int Start, int Offset, byte[] Data)> _writes = [];
+        private readonly List<(int End, int Writes, byte[] Content)> _flushes = [];
+        private readonly byte[] _now;
+
+        internal History(byte[] content)
+        {
+            _now = content;
+            _flushes.Add((0, 0, (byte[])content.Clone()));
+        }
+
+        internal void Wrote(int start, int offset, byte[] data)
+        {
+            _writes.Add((start, offset, data));
+            data.CopyTo(_now, offset);
+        }
+
+        internal void Flushed(int start, int end)
+        {
+            _ = start;
+            _flushes.Add((end, _writes.Count, (byte[])_now.Clone()));
+        }
+
+        internal void AssertAllows(byte[] found, int events, string point)
+        {
+            var flush = _flushes.Last(item => item.End <= events);
+            var later = _writes.Skip(flush.Writes).Where(write => write.Start < events).ToList();
+            for (var offset = 0; offset < Length; offset += 512)
+            {
+                var sector = found.AsSpan(offset, 512);
+                if (sector.SequenceEqual(flush.Content.AsSpan(offset, 512)))
+                {
+                    continue;
+                }
+
+                var allowed = false;
+                foreach (var (_, start, data) in later)
+                {
+                    allowed |= offset >= start && offset < start + data.Length && sector.SequenceEqual(data.AsSpan(offset - start, 512));
+                }
+
+                Assert.True(allowed, $"{point}: the sector at {offset} is neither what was flushed nor what was written since");
+            }
+        }
+    }
+}
