@@ -129,12 +129,19 @@ internal sealed class StorageRequest
         }
     }
 
-    // INQUIRY must say that nothing is here; guests take a failed one for a disk that is ill.
+    // INQUIRY must say that nothing is here; guests take a failed one for a disk that is ill. An empty target has an
+    // empty list of units: a refusal would send guests through all of them one by one.
     private void RunAbsent()
     {
         if (_scsi.Opcode == ScsiOpcode.Inquiry)
         {
             ScsiDisk.InquireAbsent(_scsi);
+        }
+        else if (_scsi.Opcode == ScsiOpcode.ReportLuns)
+        {
+            Span<byte> none = stackalloc byte[8];
+            none.Clear();
+            _scsi.Reply(none, none.Length);
         }
         else
         {

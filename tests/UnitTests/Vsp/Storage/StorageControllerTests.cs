@@ -160,6 +160,17 @@ public sealed class StorageControllerTests
     }
 
     [Fact]
+    public void An_empty_target_has_an_empty_list_of_units()
+    {
+        using var storage = new StorageFixture().Initialize();
+
+        var answer = storage.Execute([0xA0, 0, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0], 64, target: 1);
+
+        Assert.Equal((1, 8), (answer.SrbStatus, answer.Transferred));
+        Assert.Equal(0u, BinaryPrimitives.ReadUInt32BigEndian(storage.Data(4)));
+    }
+
+    [Fact]
     public async Task A_disk_that_comes_or_goes_makes_the_guest_look()
     {
         using var storage = new StorageFixture().Initialize();

@@ -64,7 +64,8 @@ internal sealed class StorageFixture : IDisposable
     }
 
     /// <summary>Sends a command with data pages from <see cref="Page"/> on; returns its transaction.</summary>
-    internal ulong Send(byte[] cdb, int length = 0, bool toDisk = false, byte lun = 0, uint offset = 0, GuestChannel? channel = null, ulong? page = null)
+    internal ulong Send(
+        byte[] cdb, int length = 0, bool toDisk = false, byte lun = 0, uint offset = 0, byte target = 0, GuestChannel? channel = null, ulong? page = null)
     {
         channel ??= Channel;
         var packet = new byte[StorvspPacket.Size];
@@ -72,6 +73,7 @@ internal sealed class StorageFixture : IDisposable
         BinaryPrimitives.WriteUInt32LittleEndian(packet.AsSpan(4), 1);
         BinaryPrimitives.WriteUInt16LittleEndian(packet.AsSpan(12), 52);
         packet[StorvspPacket.LunOffset] = lun;
+        packet[StorvspPacket.TargetOffset] = target;
         packet[StorvspPacket.CdbLengthOffset] = (byte)cdb.Length;
         packet[StorvspPacket.SenseLengthOffset] = 20;
         packet[StorvspPacket.DirectionOffset] = (byte)(length == 0 ? 2 : toDisk ? 0 : 1);
@@ -94,8 +96,8 @@ internal sealed class StorageFixture : IDisposable
         return transaction;
     }
 
-    internal StorageAnswer Execute(byte[] cdb, int length = 0, bool toDisk = false, byte lun = 0, uint offset = 0) =>
-        Receive(Send(cdb, length, toDisk, lun, offset));
+    internal StorageAnswer Execute(byte[] cdb, int length = 0, bool toDisk = false, byte lun = 0, uint offset = 0, byte target = 0) =>
+        Receive(Send(cdb, length, toDisk, lun, offset, target));
 
     internal StorageAnswer Receive(ulong? transaction = null, GuestChannel? channel = null)
     {
