@@ -30,6 +30,7 @@ public sealed unsafe class HostFile : IDisposable
 
     private readonly SafeFileHandle _handle;
     private volatile bool _cachedReadsWork = true;
+    private bool _locked;
 
     private HostFile(string path, SafeFileHandle handle)
     {
@@ -82,6 +83,7 @@ public sealed unsafe class HostFile : IDisposable
         var request = new Libc.FileLock { Type = exclusive ? Libc.LockWrite : Libc.LockRead };
         if (Libc.Fcntl(_handle, Libc.OfdSetLock, ref request) == 0)
         {
+            _locked = true;
             return true;
         }
 
@@ -231,8 +233,19 @@ public sealed unsafe class HostFile : IDisposable
         return found >= 0 ? found : Math.Max(offset, Length);
     }
 
-    /// <inheritdoc/>
-    public void Dispose() => _handle.Dispose();
+    /// <summary>Gives the lock back and closes.</summary>
+    public void Dispose()
+    {
+        // A process that is just being started shares the handle until it becomes another program; the lock must not last so long.
+        if (_locked && !_handle.IsClosed)
+        {
+            _locked = false;
+            var request = new Libc.FileLock { Type = Libc.LockNone };
+            _ = Libc.Fcntl(_handle, Libc.OfdSetLock, ref request);
+        }
+
+        _handle.Dispose();
+    }
 
     private bool TryAllocate(int mode, long offset, long length, string operation)
     {
