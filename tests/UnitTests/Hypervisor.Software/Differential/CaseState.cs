@@ -20,6 +20,20 @@ internal sealed unsafe class CaseState(DifferentialMachine machine)
     /// <summary>Fills registers and memory; false when the instruction cannot be run on the host with any.</summary>
     internal bool TryFill(DecodedInstruction* instruction, int seed, RegisterFile* file)
     {
+        Fill(seed, file);
+        Constrain(instruction, file);
+        return !instruction->IsMemory || instruction->Operation is Operation.Lea or Operation.Nop || TryAim(instruction, file);
+    }
+
+    /// <summary>Fills registers and memory for a sequence: RBX is the middle of the window.</summary>
+    internal void FillForSequence(int seed, RegisterFile* file)
+    {
+        Fill(seed, file);
+        file->Gpr[3] = machine.Window;
+    }
+
+    private void Fill(int seed, RegisterFile* file)
+    {
         _random = new Random(seed);
         FillMemory(machine.Window);
         FillMemory(machine.Stack);
@@ -32,8 +46,6 @@ internal sealed unsafe class CaseState(DifferentialMachine machine)
 
         file->Gpr[4] = machine.Stack + (ulong)(8 * _random.Next(-8, 8));
         file->Flags = 2 | ((ulong)_random.NextInt64() & ArithmeticFlags);
-        Constrain(instruction, file);
-        return !instruction->IsMemory || instruction->Operation is Operation.Lea or Operation.Nop || TryAim(instruction, file);
     }
 
     private void FillMemory(ulong middle)

@@ -24,7 +24,7 @@ internal sealed unsafe class DifferentialMachine : IDisposable
     private const ulong StackGpa = 0x300000;
     private const ulong UnmappedGpa = 0x381000;
     private const ulong CodeGpa = 0x400000;
-    private const int CodeSlot = 32;
+    private const int CodeSlot = 128;
     private const int CodeSlots = (2 << 20) / CodeSlot;
 
     private readonly GuestMemory _ram = GuestMemory.Create(RamSize);

@@ -20,6 +20,7 @@ internal enum CaseOutcome
 internal sealed unsafe class DifferentialRunner : IDisposable
 {
     private const int DivideError = 0;
+    private const int NowhereNear = 255;
     private const int Half = DifferentialMachine.WindowSize / 2;
 
     private static readonly HashSet<CpuidFeature> Features =
@@ -39,6 +40,7 @@ internal sealed unsafe class DifferentialRunner : IDisposable
     private readonly byte[] _guestMemory = new byte[2 * DifferentialMachine.WindowSize];
     private readonly byte[] _hostMemory = new byte[2 * DifferentialMachine.WindowSize];
     private readonly byte[] _code = new byte[15];
+    private readonly SequenceFlags _sequenceFlags = new();
 
     internal DifferentialRunner() => _state = new CaseState(_machine);
 
@@ -117,7 +119,41 @@ internal sealed unsafe class DifferentialRunner : IDisposable
         CopyMemory(_hostMemory);
         Compared.Add((decoded.Operation, decoded.Map, decoded.Opcode, decoded.MandatoryPrefix, decoded.IsMemory));
         var flagMask = Undefined.DefinedFlags(instruction, &decoded, _native.In);
-        return Compare(instruction, decoded.Length, seed, flagMask) ? CaseOutcome.Agreed : CaseOutcome.Differed;
+        return Compare(_code.AsSpan(0, decoded.Length), instruction.ToString(), seed, flagMask) ? CaseOutcome.Agreed : CaseOutcome.Differed;
+    }
+
+    /// <summary>
+    /// Runs a sequence of instructions that <see cref="SequenceGenerator"/> made, twice by the engine: the second time its blocks
+    /// are cached and linked.
+    /// </summary>
+    internal CaseOutcome RunSequence(ReadOnlySpan<byte> code, int seed)
+    {
+        _sequenceFlags.Follow(code);
+        _state.FillForSequence(seed, _native.In);
+        CopyMemory(_before);
+        Trace?.WriteLine($"{Convert.ToHexString(code)} {seed}");
+        _native.Run(code);
+        CopyMemory(_hostMemory);
+        var rip = _machine.Place(code);
+        for (var time = 0; time < 2; time++)
+        {
+            RestoreMemory();
+            LoadGuest();
+            var fault = _machine.Run(rip, step: false);
+            CopyMemory(_guestMemory);
+            if (fault >= 0)
+            {
+                Report = $"{Convert.ToHexString(code)} {seed} ; fault {fault}: {_sequenceFlags.Text}";
+                return CaseOutcome.Differed;
+            }
+
+            if (!Compare(code, _sequenceFlags.Text, seed, 0xCD5 & ~_sequenceFlags.Undefined))
+            {
+                return CaseOutcome.Differed;
+            }
+        }
+
+        return CaseOutcome.Agreed;
     }
 
     private Instruction Disassemble()
@@ -127,7 +163,7 @@ internal sealed unsafe class DifferentialRunner : IDisposable
         return decoder.Decode();
     }
 
-    private static bool IsOffered(in Instruction instruction)
+    internal static bool IsOffered(in Instruction instruction)
     {
         foreach (var feature in instruction.CpuidFeatures)
         {
@@ -140,7 +176,7 @@ internal sealed unsafe class DifferentialRunner : IDisposable
         return true;
     }
 
-    private static bool IsComparable(DecodedInstruction* i)
+    internal static bool IsComparable(DecodedInstruction* i)
     {
         if (i->Base == DecodedInstruction.RipBase || (i->IsMemory && i->Segment >= 4))
         {
@@ -177,6 +213,14 @@ internal sealed unsafe class DifferentialRunner : IDisposable
 
     private int RunGuest(int length, bool step)
     {
+        LoadGuest();
+        var rip = _machine.Place(_code.AsSpan(0, length));
+        var fault = _machine.Run(rip, step);
+        return fault < 0 && _machine.State->Rip - rip != (ulong)(step ? length : length + 1) ? NowhereNear : fault;
+    }
+
+    private void LoadGuest()
+    {
         var state = _machine.State;
         var input = _native.In;
         for (var i = 0; i < 16; i++)
@@ -188,14 +232,6 @@ internal sealed unsafe class DifferentialRunner : IDisposable
         Buffer.MemoryCopy(input->Fx, state->Xsave, 416, 416);
         new Span<byte>(state->Xsave + 6, 18).Clear();
         *(uint*)(state->Xsave + XsaveArea.MxcsrMask) = XsaveArea.MxcsrSupported;
-        var rip = _machine.Place(_code.AsSpan(0, length));
-        var fault = _machine.Run(rip, step);
-        if (fault < 0 && state->Rip - rip != (ulong)(step ? length : length + 1))
-        {
-            return 255;
-        }
-
-        return fault;
     }
 
     private ulong Operand(DecodedInstruction* i)
@@ -211,7 +247,7 @@ internal sealed unsafe class DifferentialRunner : IDisposable
         return address - (_machine.Window - Half) < DifferentialMachine.WindowSize ? *(ulong*)address : 0;
     }
 
-    private bool Compare(in Instruction instruction, int length, int seed, ulong flagMask)
+    private bool Compare(ReadOnlySpan<byte> code, string name, int seed, ulong flagMask)
     {
         var state = _machine.State;
         var output = _native.Out;
@@ -251,7 +287,7 @@ internal sealed unsafe class DifferentialRunner : IDisposable
             return true;
         }
 
-        Report = $"{Convert.ToHexString(_code.AsSpan(0, length))} {seed} ; {instruction}:{text} ; flags in {_native.In->Flags:x}";
+        Report = $"{Convert.ToHexString(code)} {seed} ; {name}:{text} ; flags in {_native.In->Flags:x}";
         return false;
     }
 

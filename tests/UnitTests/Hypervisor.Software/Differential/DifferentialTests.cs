@@ -14,6 +14,8 @@ public sealed class DifferentialTests
 {
     private const int MaximumReports = 40;
 
+    private static bool IsLong => Environment.GetEnvironmentVariable("VITRO_LONG_TESTS") == "1";
+
     private static string CasesFolder =>
         Path.Combine(Repository.Root, "tests", "UnitTests", "Hypervisor.Software", "Differential", "Cases");
 
@@ -22,9 +24,8 @@ public sealed class DifferentialTests
     {
         using var runner = new DifferentialRunner();
         Assert.SkipUnless(runner.IsUsable, "Code and data of the host's run lie too far apart.");
-        var isLong = Environment.GetEnvironmentVariable("VITRO_LONG_TESTS") == "1";
-        var seed = int.TryParse(Environment.GetEnvironmentVariable("VITRO_TEST_SEED"), out var given) ? given : 1;
-        var rounds = int.TryParse(Environment.GetEnvironmentVariable("VITRO_TEST_ROUNDS"), out given) ? given : isLong ? 20_000 : 500;
+        var seed = Setting("VITRO_TEST_SEED", 1);
+        var rounds = Setting("VITRO_TEST_ROUNDS", IsLong ? 20_000 : 500);
         var random = new Random(seed);
         var reports = new Dictionary<string, string>(StringComparer.Ordinal);
         var agreed = 0;
@@ -55,6 +56,26 @@ public sealed class DifferentialTests
         Assert.Empty(IntegerOperations.Except(runner.Compared.Select(form => form.Operation)));
     }
 
+    [Fact]
+    public void Sequences_of_instructions_leave_what_the_host_processor_leaves()
+    {
+        using var runner = new DifferentialRunner();
+        Assert.SkipUnless(runner.IsUsable, "Code and data of the host's run lie too far apart.");
+        var generator = new SequenceGenerator(Setting("VITRO_TEST_SEED", 1));
+        var count = Setting("VITRO_TEST_ROUNDS", IsLong ? 20_000 : 500) * 100;
+        var reports = new List<string>();
+        for (var i = 0; i < count && reports.Count < 10; i++)
+        {
+            var code = generator.Next();
+            if (runner.RunSequence(code, i) == CaseOutcome.Differed)
+            {
+                reports.Add(runner.Report);
+            }
+        }
+
+        Assert.True(reports.Count == 0, string.Join('\n', reports));
+    }
+
     /// <summary>Operations below the system range that cannot be compared: branches, random numbers, 32-bit and pseudo instructions.</summary>
     private static IEnumerable<Operation> IntegerOperations => Enum.GetValues<Operation>()
         .Where(operation => operation < Operation.FirstSystem)
@@ -65,6 +86,9 @@ public sealed class DifferentialTests
             Operation.Rdseed, Operation.Daa, Operation.Das, Operation.Aaa, Operation.Aas, Operation.Aam, Operation.Aad, Operation.Salc,
             Operation.BlockEnd,
         ]);
+
+    private static int Setting(string name, int otherwise) =>
+        int.TryParse(Environment.GetEnvironmentVariable(name), CultureInfo.InvariantCulture, out var value) ? value : otherwise;
 
     private static IEnumerable<string> MissingVectorForms(DifferentialRunner runner)
     {
@@ -106,8 +130,10 @@ public sealed class DifferentialTests
 
             foreach (var step in (bool[])[false, true])
             {
+                var code = Convert.FromHexString(fields[0]);
                 var seed = int.Parse(fields[1], CultureInfo.InvariantCulture);
-                if (runner.Run(Convert.FromHexString(fields[0]), seed, step) == CaseOutcome.Differed)
+                var outcome = fields.Contains("sequence") ? runner.RunSequence(code, seed) : runner.Run(code, seed, step);
+                if (outcome == CaseOutcome.Differed)
                 {
                     reports.Add(runner.Report);
                 }
