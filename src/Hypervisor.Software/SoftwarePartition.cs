@@ -61,10 +61,16 @@ internal sealed unsafe class SoftwarePartition : IPartition, IGpaObserver
         {
             processor.Inspect(node.Child("vp" + processor.Index));
         }
+
+        (CodePages as IInspectable)?.Inspect(node.Child("code"));
     }
 
     /// <inheritdoc/>
-    public void OnRegionsChanged() => FlushTlbs(null);
+    public void OnRegionsChanged()
+    {
+        CodePages.OnRegionsChanged();
+        FlushTlbs(null);
+    }
 
     /// <inheritdoc/>
     public void OnCodePageWritten(ulong gpa, ulong length)

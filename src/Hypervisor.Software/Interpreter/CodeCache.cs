@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using Vitro.Foundation;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Vid;
 
@@ -13,7 +14,7 @@ namespace Vitro.Hypervisor.Software.Interpreter;
 /// but its memory stays until the arena it lies in is reused, two arenas later than anybody could still run in it.
 /// Blocks know nothing of linear addresses, so that no change of page tables touches them.
 /// </remarks>
-internal sealed unsafe class CodeCache : ICodePageObserver, IDisposable
+internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDisposable
 {
     /// <summary>The VpMode bits that blocks depend on.</summary>
     public const uint ModeMask = (uint)(VpMode.Code64 | VpMode.Code32 | VpMode.Protected | VpMode.Virtual8086 | VpMode.LongMode
@@ -52,6 +53,15 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IDisposable
     /// <summary>Blocks decoded so far.</summary>
     public ulong Decoded { get; private set; }
 
+    /// <summary>Instructions in them.</summary>
+    public ulong Instructions { get; private set; }
+
+    /// <summary>Lookups that the front table did not answer, roughly: counted without a lock.</summary>
+    public ulong SlowLookups { get; private set; }
+
+    /// <summary>Direct branches linked to their target.</summary>
+    public ulong Linked { get; private set; }
+
     /// <summary>Blocks dropped because their bytes were written.</summary>
     public ulong Dropped { get; private set; }
 
@@ -72,6 +82,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IDisposable
     /// </summary>
     public CodeBlock* GetBlock(SoftwareVirtualProcessor vp, ulong linear, uint mode)
     {
+        SlowLookups++;
         if (!vp.Mmu.TryTranslateFetch(linear, out var first))
         {
             return null;
@@ -118,6 +129,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IDisposable
             && ((ulong)from->HostPc ^ (ulong)to->HostPc) < GuestMemory.PageSize)
         {
             *slot = to;
+            Linked++;
         }
 
         _gate.Exit();
@@ -126,13 +138,25 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IDisposable
     /// <inheritdoc/>
     public void OnGuestStore(SoftwareVirtualProcessor vp, ulong gpa, int length)
     {
-        Enter(vp);
-        if (Drop(gpa, length))
+        if (_partition.IsExclusive)
+        {
+            ((InstructionInterpreter)vp.Core).DeferCodeStore(gpa, length);
+            return;
+        }
+
+        if (DropStored(vp, gpa, length))
         {
             ((InstructionInterpreter)vp.Core).OnCodeModified();
         }
+    }
 
+    /// <summary>Drops the blocks made of bytes a processor stored to; whether there were any.</summary>
+    public bool DropStored(SoftwareVirtualProcessor vp, ulong gpa, int length)
+    {
+        Enter(vp);
+        var dropped = Drop(gpa, length);
         _gate.Exit();
+        return dropped;
     }
 
     /// <inheritdoc/>
@@ -150,13 +174,24 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IDisposable
         // Nothing is kept by linear address.
     }
 
-    /// <summary>Drops every block.</summary>
-    public void Clear()
+    /// <inheritdoc/>
+    public void OnRegionsChanged()
     {
         lock (_gate)
         {
             Empty();
         }
+    }
+
+    /// <inheritdoc/>
+    public void Inspect(InspectNode node)
+    {
+        node.Value("blocks", (long)Decoded);
+        node.Value("instructions", (long)Instructions);
+        node.Value("slow_lookups", (long)SlowLookups);
+        node.Value("linked", (long)Linked);
+        node.Value("dropped", (long)Dropped);
+        node.Value("emptied", (long)Emptied);
     }
 
     /// <inheritdoc/>
@@ -235,6 +270,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IDisposable
         if (_limit - _free < MaximumSize)
         {
             Empty();
+            UseArena(_arena ^ 1);
             _partition.FlushTlbs(vp);
         }
 
@@ -349,6 +385,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IDisposable
         }
 
         Decoded++;
+        Instructions += (uint)count;
         return block;
     }
 
@@ -505,7 +542,6 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IDisposable
         new Span<nint>(_buckets, BucketCount).Clear();
         new Span<nint>(_front, FrontSize).Clear();
         Emptied++;
-        UseArena(_arena ^ 1);
     }
 
     private sealed class CodePage

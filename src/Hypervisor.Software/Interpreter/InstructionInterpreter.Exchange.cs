@@ -182,13 +182,11 @@ internal sealed unsafe partial class InstructionInterpreter
         return true;
     }
 
-    private bool CompareExchange16(VpState* vp, ulong* address, bool locked)
+    private static bool CompareExchange16(VpState* vp, ulong* address, bool locked)
     {
-        // The host's own instruction is out of a C# program's reach: with more than one processor, have the others wait.
-        var exclusive = locked && _rmwDirect && _vp.Partition.Processors.Length > 1;
-        if (exclusive)
+        if (locked)
         {
-            _vp.Partition.BeginExclusive(_vp);
+            return WideExchange.CompareExchange(address, vp->Gpr);
         }
 
         var low = address[0];
@@ -203,11 +201,6 @@ internal sealed unsafe partial class InstructionInterpreter
         {
             vp->Gpr[0] = low;
             vp->Gpr[2] = high;
-        }
-
-        if (exclusive)
-        {
-            _vp.Partition.EndExclusive();
         }
 
         return equal;

@@ -55,13 +55,26 @@ internal sealed unsafe partial class InstructionInterpreter
             case Operation.Nop or Operation.BlockEnd:
                 return InstructionResult.Next;
             case Operation.Pause:
-                Thread.SpinWait(1);
+                Pause();
                 return InstructionResult.Next;
             case Operation.Fence:
                 Interlocked.MemoryBarrier();
                 return InstructionResult.Next;
             default:
                 return Outcome(Simple(vp, i));
+        }
+    }
+
+    // A guest that spins for long waits for another processor, which may need this one's host processor.
+    private void Pause()
+    {
+        if ((++_pauses & 63) == 0)
+        {
+            _ = Thread.Yield();
+        }
+        else
+        {
+            Thread.SpinWait(1);
         }
     }
 

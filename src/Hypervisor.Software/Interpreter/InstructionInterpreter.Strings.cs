@@ -68,7 +68,7 @@ internal sealed unsafe partial class InstructionInterpreter
     // RIP stays; the block is left, and the instruction goes on when it is looked up again.
     private InstructionResult Suspend()
     {
-        _codeModified = false;
+        ClearCodeModified();
         return InstructionResult.Jump;
     }
 

@@ -13,8 +13,10 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
     private readonly VpState* _state;
     private readonly CodeCache _cache;
     private Mmu? _mmu;
+    private readonly List<(ulong Gpa, int Length)> _deferredStores = [];
     private bool _codeModified;
     private bool _leaving;
+    private uint _pauses;
 
     /// <summary>Creates the core of one processor.</summary>
     public InstructionInterpreter(SoftwareVirtualProcessor vp, CodeCache cache)
@@ -79,6 +81,27 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
     /// <summary>The processor has just overwritten code of a block: the present one may be it.</summary>
     public void OnCodeModified() => _codeModified = true;
 
+    /// <summary>
+    /// The processor stored into code while it held the memory for itself, when it must not wait for the cache's lock: the
+    /// blocks are dropped as soon as the instruction is done.
+    /// </summary>
+    public void DeferCodeStore(ulong gpa, int length)
+    {
+        _deferredStores.Add((gpa, length));
+        _codeModified = true;
+    }
+
+    private void ClearCodeModified()
+    {
+        _codeModified = false;
+        while (_deferredStores.Count > 0)
+        {
+            var (gpa, length) = _deferredStores[^1];
+            _deferredStores.RemoveAt(_deferredStores.Count - 1);
+            _cache.DropStored(_vp, gpa, length);
+        }
+    }
+
     private void RunStepping()
     {
         if (_vp.HitsInstructionBreakpoint())
@@ -110,9 +133,9 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
         }
 
         var instruction = CodeBlock.Instructions(block);
-        _codeModified = false;
+        ClearCodeModified();
         var result = ExecuteOperation(_state, instruction);
-        _codeModified = false;
+        ClearCodeModified();
         switch (result)
         {
             case InstructionResult.Next:
@@ -213,7 +236,7 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
                     return NextStep.Continue;
                 }
 
-                _codeModified = false;
+                ClearCodeModified();
                 vp->Rip = NextRip(vp, instruction);
                 break;
             case InstructionResult.Fault:

@@ -46,6 +46,9 @@ internal interface ICodePageObserver
     /// <summary>The host stored into a page marked HasCode, within one page; on any thread. Drops the blocks made of these bytes.</summary>
     void OnHostStore(ulong gpa, int length);
 
+    /// <summary>Host memory behind guest physical space was mapped or unmapped: drops every block. On any thread.</summary>
+    void OnRegionsChanged();
+
     /// <summary>The processor's fetch translations were dropped: what is looked up by linear address is stale.</summary>
     void OnFetchTlbFlushed(SoftwareVirtualProcessor vp);
 }
