@@ -21,6 +21,7 @@ internal static class FadtBuilder
     private const uint WriteBackInvalidate = 1 << 0;
     private const uint HaltWorks = 1 << 2;
     private const uint NoSleepButton = 1 << 5;
+    private const uint RtcWakeNotFixed = 1 << 6;
     private const uint Timer32Bit = 1 << 8;
     private const uint ResetRegister = 1 << 10;
     private const uint Headless = 1 << 12;
@@ -45,7 +46,8 @@ internal static class FadtBuilder
         Put32(
             fadt,
             112,
-            WriteBackInvalidate | HaltWorks | NoSleepButton | ResetRegister | Headless | (machine.PmTimerPort is null ? 0 : Timer32Bit));
+            WriteBackInvalidate | HaltWorks | NoSleepButton | RtcWakeNotFixed | ResetRegister | Headless
+                | (machine.PmTimerPort is null ? 0 : Timer32Bit));
         PutPort(fadt, 116, machine.ResetPort, 8, 1);
         fadt[128] = machine.ResetValue;
         fadt[131] = MinorRevision;
