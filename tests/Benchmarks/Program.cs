@@ -1,11 +1,32 @@
 using Vitro.Benchmarks;
 
-switch (args.FirstOrDefault())
+var benchmarks = new Dictionary<string, Func<CancellationToken, Task<int>>>(StringComparer.Ordinal)
 {
-    case "interpreter":
+    ["boot"] = BootBenchmark.RunAsync,
+    ["disk"] = DiskBenchmark.RunAsync,
+    ["interpreter"] = _ =>
+    {
         InterpreterBenchmark.Run(TimeSpan.FromSeconds(2));
-        return 0;
-    default:
-        await Console.Error.WriteLineAsync("Benchmarks: interpreter");
-        return 1;
+        return Task.FromResult(0);
+    },
+};
+
+if (args.Length == 0 || args.Any(name => !benchmarks.ContainsKey(name)))
+{
+    await Console.Error.WriteLineAsync("Usage: ./bench NAME...   Benchmarks: " + string.Join(", ", benchmarks.Keys));
+    return args.Length == 0 ? 0 : 2;
 }
+
+using var cancel = new CancellationTokenSource();
+Console.CancelKeyPress += (_, pressed) =>
+{
+    pressed.Cancel = true;
+    cancel.Cancel();
+};
+var code = 0;
+foreach (var name in args)
+{
+    code = Math.Max(code, await benchmarks[name](cancel.Token));
+}
+
+return code;

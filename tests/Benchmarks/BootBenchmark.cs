@@ -1,0 +1,85 @@
+using System.Globalization;
+using System.Text.RegularExpressions;
+using Spectre.Console;
+
+namespace Vitro.Benchmarks;
+
+/// <summary>
+/// Time from the start of the program to the guest's shell: the same kernel, initial RAM disk and disk content here and on
+/// QEMU's translator, in turn. Also our instructions a second and our memory beyond the guest's.
+/// </summary>
+internal static partial class BootBenchmark
+{
+    private const int Runs = 3;
+    private const string Marker = "VITRO-SHELL";
+    private const string Words = "vitro.bench=boot";
+    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(5);
+
+    internal static async Task<int> RunAsync(CancellationToken cancellationToken)
+    {
+        var image = await GuestImage.MakeAsync(cancellationToken);
+        List<double> ours = [], peer = [], rate = [], memory = [];
+        for (var run = 1; run <= Runs; run++)
+        {
+            await MeasureOursAsync(image, ours, rate, memory, cancellationToken);
+            AnsiConsole.WriteLine($"boot {run}/{Runs}: Vitro {ours[^1]:0.00} s");
+            if (GuestImage.HasPeer)
+            {
+                var disk = image.CopyDisk();
+                try
+                {
+                    using var guest = image.StartPeer(disk, Words);
+                    peer.Add((await guest.WaitForAsync(Marker, Limit, cancellationToken)).TotalSeconds);
+                    AnsiConsole.WriteLine($"boot {run}/{Runs}: QEMU {peer[^1]:0.00} s");
+                }
+                finally
+                {
+                    File.Delete(disk);
+                }
+            }
+        }
+
+        BenchmarkReport.Publish(
+            "boot",
+            [
+                new Measure("time to shell, 1 processor", "s", MeasureKind.Cost, ours, peer, GuestImage.PeerName),
+                new Measure("instructions during the boot", "million/s", MeasureKind.Rate, rate, [], null),
+                new Measure("memory beyond the guest's RAM", "MiB", MeasureKind.Cost, memory, [], null),
+            ]);
+        return 0;
+    }
+
+    private static async Task MeasureOursAsync(
+        GuestImage image, List<double> times, List<double> rates, List<double> memory, CancellationToken cancellationToken)
+    {
+        var disk = image.CopyDisk();
+        try
+        {
+            using var guest = image.StartOurs(disk, Words);
+            var time = await guest.WaitForAsync(Marker, Limit, cancellationToken);
+            times.Add(time.TotalSeconds);
+            memory.Add(PrivateMemory(guest.Id));
+            await guest.SendAsync("poweroff -f\n");
+            if (await guest.WaitForExitAsync(TimeSpan.FromSeconds(60), cancellationToken)
+                && Instructions().Match(guest.Output) is { Success: true } match)
+            {
+                // Powering off is short beside the boot; the guest is never idle during either.
+                rates.Add(double.Parse(match.Groups["count"].Value, CultureInfo.InvariantCulture) / 1e6 / time.TotalSeconds);
+            }
+        }
+        finally
+        {
+            File.Delete(disk);
+        }
+    }
+
+    /// <summary>MiB of anonymous memory: the guest's RAM is a shared memory file and so does not count.</summary>
+    private static double PrivateMemory(int process) =>
+        double.Parse(Anonymous().Match(File.ReadAllText($"/proc/{process}/status")).Groups["count"].Value, CultureInfo.InvariantCulture) / 1024;
+
+    [GeneratedRegex("\"instructions\":\"?(?<count>[0-9]+)", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex Instructions();
+
+    [GeneratedRegex("RssAnon:\\s+(?<count>[0-9]+)", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex Anonymous();
+}
