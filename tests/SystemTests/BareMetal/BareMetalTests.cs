@@ -1,0 +1,12 @@
+using Xunit;
+
+namespace Vitro.SystemTests.BareMetal;
+
+/// <summary>One kernel a subject, each with many checks of what the processor architecture promises.</summary>
+public sealed class BareMetalTests
+{
+    [Theory]
+    [InlineData("paging", 1)]
+    public Task A_kernel_finds_the_processor_as_the_manuals_describe_it(string subject, int processors) =>
+        TestKernel.RunChecksAsync(subject, processors);
+}

@@ -1,0 +1,63 @@
+using System.Diagnostics;
+using Vitro.Configuration;
+using Vitro.WorkerProcess;
+using Xunit;
+
+namespace Vitro.SystemTests.BareMetal;
+
+/// <summary>Assembles the test kernels beside this file and runs them.</summary>
+internal static class TestKernel
+{
+    private static readonly string Folder = Path.Combine(AppContext.BaseDirectory, "Kernels");
+
+    /// <summary>Assembles a kernel with nasm; skips the test when there is none.</summary>
+    internal static string Assemble(string name)
+    {
+        var output = Path.Combine(Folder, name + ".elf");
+        var start = new ProcessStartInfo("nasm", ["-f", "bin", "-Werror", "-I", Folder + "/", "-o", output, Path.Combine(Folder, name + ".asm")])
+        {
+            RedirectStandardError = true,
+        };
+        try
+        {
+            using var nasm = Process.Start(start)!;
+            var errors = nasm.StandardError.ReadToEnd();
+            nasm.WaitForExit();
+            Assert.True(nasm.ExitCode == 0, errors);
+        }
+        catch (System.ComponentModel.Win32Exception)
+        {
+            Assert.Skip("nasm is not installed: 'apt-get install nasm' as root.");
+        }
+
+        return output;
+    }
+
+    internal static VirtualMachineDefinition Define(string name, int processors, string commandLine = "") => new()
+    {
+        Name = "bare-metal-" + name,
+        MemoryBytes = 64 << 20,
+        ProcessorCount = processors,
+        Boot = new LinuxBootDefinition { Kernel = Assemble(name), CommandLine = commandLine },
+        DebugExitPort = 0xF4,
+    };
+
+    /// <summary>Runs a kernel of checks to its end; every check that failed is in the failure's text.</summary>
+    internal static async Task RunChecksAsync(string name, int processors = 1)
+    {
+        await using var machine = RunningMachine.Start(Define(name, processors));
+        var end = await machine.EndAsync(TimeSpan.FromSeconds(60));
+        Assert.True(
+            end is { Kind: MachineEndKind.DebugExit, DebugExitCode: 0 },
+            $"{name} ended with {end.Kind} {end.DebugExitCode} {end.Detail}\n{Summary(machine.Serial.Text)}");
+        Assert.Contains("DONE ", machine.Serial.Text, StringComparison.Ordinal);
+    }
+
+    /// <summary>The failed checks, then the last lines, which say how far the kernel came.</summary>
+    private static string Summary(string transcript)
+    {
+        var lines = transcript.Split('\n');
+        return string.Join('\n', lines.Where(line => line.StartsWith("FAIL", StringComparison.Ordinal)))
+            + "\nThe last lines:\n" + string.Join('\n', lines.TakeLast(8));
+    }
+}

@@ -1,0 +1,78 @@
+using System.Globalization;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+using Vitro.Configuration;
+using Vitro.Foundation;
+using Vitro.WorkerProcess;
+using Xunit;
+
+namespace Vitro.SystemTests;
+
+/// <summary>A machine in this process with its serial port kept as text. Every wait ends in a failure that shows the machine's state.</summary>
+internal sealed class RunningMachine : IAsyncDisposable
+{
+    private readonly VirtualMachine _machine;
+
+    private RunningMachine(VirtualMachineDefinition definition)
+    {
+        _machine = VirtualMachine.Create(definition, new VirtualMachineHost { Serial = Serial, Log = NullLogger.Instance });
+        _machine.Start();
+    }
+
+    internal SerialTranscript Serial { get; } = new();
+
+    internal VirtualMachine Machine => _machine;
+
+    /// <summary>How much longer than on an idle machine waits may take; the environment variable VITRO_TEST_PATIENCE says it.</summary>
+    private static double Patience { get; } =
+        double.TryParse(Environment.GetEnvironmentVariable("VITRO_TEST_PATIENCE"), CultureInfo.InvariantCulture, out var factor) ? factor : 3;
+
+    internal static RunningMachine Start(VirtualMachineDefinition definition) => new(definition);
+
+    /// <summary>Waits for a text on the serial port; gives the position behind it.</summary>
+    internal async Task<int> ExpectAsync(string text, TimeSpan limit, int from = 0)
+    {
+        var found = Serial.ExpectAsync(text, from);
+        await WaitAsync(Task.WhenAny(found, Machine.Ended), limit, $"the text '{text}'");
+        if (!found.IsCompleted)
+        {
+            // The port may still hand over the last bytes of a machine that has ended.
+            await Task.WhenAny(found, Task.Delay(TimeSpan.FromSeconds(1), TimeProvider.System));
+        }
+
+        if (!found.IsCompleted)
+        {
+            Assert.Fail($"The machine ended ({await Machine.Ended}) before it printed '{text}'.\n{Serial.Text}");
+        }
+
+        return await found;
+    }
+
+    /// <summary>Waits for the machine's end.</summary>
+    internal async Task<MachineEnd> EndAsync(TimeSpan limit)
+    {
+        await WaitAsync(Machine.Ended, limit, "the machine's end");
+        return await Machine.Ended;
+    }
+
+    /// <summary>Types a line on the serial port.</summary>
+    internal ValueTask TypeLineAsync(string line) =>
+        Machine.ReceiveSerialAsync(System.Text.Encoding.ASCII.GetBytes(line + "\n"), CancellationToken.None);
+
+    /// <summary>Waits for a task and fails with the machine's state when it takes longer than allowed.</summary>
+    internal async Task WaitAsync(Task task, TimeSpan limit, string what)
+    {
+        if (await Task.WhenAny(task, Task.Delay(limit * Patience, TimeProvider.System)) != task)
+        {
+            var tree = new InspectNode();
+            Machine.Inspect(tree);
+            Assert.Fail($"Waited {limit * Patience} for {what} in vain.\n{Serial.Text}\n{tree.ToJson().ToJsonString()}");
+        }
+
+        await task;
+    }
+
+    /// <summary>Ends the machine; a machine that cannot be stopped is a failure and not a hang.</summary>
+    public async ValueTask DisposeAsync() =>
+        await WaitAsync(_machine.DisposeAsync().AsTask(), TimeSpan.FromSeconds(20), "the machine to stop");
+}
