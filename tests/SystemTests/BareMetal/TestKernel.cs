@@ -17,6 +17,7 @@ internal static class TestKernel
         var start = new ProcessStartInfo("nasm", ["-f", "bin", "-Werror", "-I", Folder + "/", "-o", output, Path.Combine(Folder, name + ".asm")])
         {
             RedirectStandardError = true,
+            UseShellExecute = false,
         };
         try
         {
