@@ -110,6 +110,9 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
             return;
         }
 
+        // Before the instruction: an IRET may set RF anew for what it returns to, and MOV SS may open a new shadow.
+        _state->SystemFlags &= ~RFlags.Rf;
+        _state->InterruptShadow = 0;
         var wasStepping = (_state->SystemFlags & RFlags.Tf) != 0;
         if (StepOnce(CodeCache.SingleInstruction))
         {

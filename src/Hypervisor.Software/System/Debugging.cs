@@ -51,7 +51,6 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
     /// <param name="wasStepping">RFLAGS.TF before the instruction.</param>
     internal bool HitsTrap(bool wasStepping)
     {
-        State->SystemFlags &= ~RFlags.Rf;
         var hits = _watchHits;
         _watchHits = 0;
         if (wasStepping)
