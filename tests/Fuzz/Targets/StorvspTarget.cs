@@ -1,5 +1,4 @@
 using Vitro.Hypervisor.Vid;
-using Vitro.Storage;
 using Vitro.VmBus;
 using Vitro.VmBus.Rings;
 using Vitro.Vsp.Storage;
@@ -31,7 +30,7 @@ internal sealed class StorvspTarget : IFuzzTarget, IDisposable
         }
 
         ring.Initialize();
-        var channel = new Channel(_memory, ring);
+        var channel = new RingChannel(_memory, ring);
         controller.OnOpened(channel);
         var packet = new byte[StorvspPacket.Size];
         foreach (var step in (ReadOnlySpan<byte>)[7, 9, 10, 8])
@@ -62,7 +61,7 @@ internal sealed class StorvspTarget : IFuzzTarget, IDisposable
         _ram.Dispose();
     }
 
-    private static void Step(StorageController controller, Channel channel, ref FuzzInput fuzz)
+    private static void Step(StorageController controller, RingChannel channel, ref FuzzInput fuzz)
     {
         var kind = fuzz.Byte();
         var extension = new byte[fuzz.Byte() % 40 * 8];
@@ -85,136 +84,5 @@ internal sealed class StorvspTarget : IFuzzTarget, IDisposable
             payload,
             extension);
         controller.OnSignalled(channel);
-    }
-
-    private sealed class Channel(GpaSpace memory, RingMemory ring) : IVmBusChannel
-    {
-        private readonly RingWriter _writer = new(ring);
-        private readonly RingReader _reader = new(ring);
-
-        public uint ChannelId => 1;
-
-        public ushort SubChannelIndex => 0;
-
-        public ReadOnlySpan<byte> OpenData => [];
-
-        public uint VmBusVersion => 0x00050003;
-
-        public bool IsRestored => false;
-
-        public bool IsOpen => true;
-
-        public GpaSpace Memory => memory;
-
-        public int SendCapacity => 4096;
-
-        public object? Tag { get; set; }
-
-        internal int Wanted { get; private set; }
-
-        internal int Completed { get; private set; }
-
-        public bool TryReceive(out VmBusPacket packet)
-        {
-            var received = _reader.TryRead(out packet, out _) == RingReadResult.Packet;
-            Wanted += received && packet.CompletionRequested ? 1 : 0;
-            return received;
-        }
-
-        public bool TrySend(VmBusPacketType type, VmBusPacketFlags flags, ulong transactionId, ReadOnlySpan<byte> payload)
-        {
-            Completed += type == VmBusPacketType.Completion ? 1 : 0;
-            return true;
-        }
-
-        public void Send(VmBusPacketType type, VmBusPacketFlags flags, ulong transactionId, ReadOnlySpan<byte> payload) =>
-            TrySend(type, flags, transactionId, payload);
-
-        public void BeginBatch()
-        {
-        }
-
-        public void EndBatch()
-        {
-        }
-
-        public void Wake()
-        {
-        }
-
-        public void OfferSubChannels(int count)
-        {
-        }
-
-        public bool TryGetGpadl(uint handle, out Gpadl gpadl)
-        {
-            gpadl = null!;
-            return false;
-        }
-
-        internal void Write(VmBusPacketType type, VmBusPacketFlags flags, ReadOnlySpan<byte> payload, ReadOnlySpan<byte> extension)
-        {
-            _writer.TryWrite(type, flags, 1, payload, extension);
-            _writer.Publish();
-        }
-    }
-
-    /// <summary>Checks what reaches it and keeps nothing.</summary>
-    private sealed class VoidDisk : IBlockDevice
-    {
-        public long Length => 1 << 20;
-
-        public int LogicalSectorSize => 512;
-
-        public int PhysicalSectorSize => 4096;
-
-        public bool IsReadOnly => false;
-
-        public Guid Identity => Guid.Empty;
-
-        public bool SupportsTrim => true;
-
-        public ValueTask ReadAsync(long offset, ReadOnlyMemory<Memory<byte>> buffers, CancellationToken cancellationToken = default)
-        {
-            long length = 0;
-            foreach (var buffer in buffers.Span)
-            {
-                buffer.Span.Fill(0xCC);
-                length += buffer.Length;
-            }
-
-            return Check(offset, length);
-        }
-
-        public ValueTask WriteAsync(
-            long offset, ReadOnlyMemory<Memory<byte>> buffers, bool forceUnitAccess = false, CancellationToken cancellationToken = default)
-        {
-            long length = 0;
-            foreach (var buffer in buffers.Span)
-            {
-                length += buffer.Length;
-            }
-
-            return Check(offset, length);
-        }
-
-        public ValueTask FlushAsync(CancellationToken cancellationToken = default) => ValueTask.CompletedTask;
-
-        public ValueTask TrimAsync(long offset, long length, CancellationToken cancellationToken = default) => Check(offset, length);
-
-        public ValueTask ZeroAsync(long offset, long length, CancellationToken cancellationToken = default) => Check(offset, length);
-
-        public ValueTask DisposeAsync() => ValueTask.CompletedTask;
-
-        private ValueTask Check(long offset, long length)
-        {
-            // Not a BlockIOException: the controller would answer it, and the fault would go unseen.
-            if (offset < 0 || length <= 0 || offset + length > Length || offset % 512 != 0 || length % 512 != 0)
-            {
-                Environment.FailFast($"The disk was asked for {length} bytes at {offset}.");
-            }
-
-            return ValueTask.CompletedTask;
-        }
     }
 }

@@ -1,7 +1,9 @@
 using System.Buffers.Binary;
 using Vitro.Foundation;
+using Vitro.Fuzz.Targets;
 using Vitro.Hypervisor.Vid;
 using Vitro.VmBus;
+using Vitro.VmBus.Rings;
 using Vitro.Vsp.Storage;
 using Xunit;
 
@@ -285,6 +287,61 @@ public sealed class StorageControllerTests
         }
 
         Assert.Equal(101L, Inspect(storage).Find("disks/0/reads"));
+    }
+
+    [Fact]
+    public void Reads_and_writes_allocate_nothing_once_the_pool_is_warm()
+    {
+        using var ram = GuestMemory.Create(1 << 20);
+        using var memory = new GpaSpace(ram);
+        Assert.True(RingMemory.TryMap(memory, [16, 17, 18, 19], out var ring));
+        ring.Initialize();
+        var controller = new StorageController(Guid.Empty);
+        controller.AddDisk(0, new VoidDisk());
+        controller.Start();
+        var channel = new RingChannel(memory, ring);
+        controller.OnOpened(channel);
+        var packet = new byte[StorvspPacket.Size];
+        foreach (var step in new byte[] { 7, 9, 10, 8 })
+        {
+            packet[0] = step;
+            packet[12] = 2;
+            packet[13] = 6;
+            channel.Write(VmBusPacketType.InBand, VmBusPacketFlags.CompletionRequested, packet, []);
+            controller.OnSignalled(channel);
+        }
+
+        // A read and a write of 8 KiB in two pages that are no neighbours.
+        packet[0] = (byte)StorvspOperation.ExecuteSrb;
+        packet[StorvspPacket.CdbLengthOffset] = 10;
+        packet[StorvspPacket.DirectionOffset] = 1;
+        packet[StorvspPacket.TransferLengthOffset + 1] = 0x20;
+        packet[StorvspPacket.CdbOffset + 8] = 16;
+        var pages = new byte[32];
+        BinaryPrimitives.WriteUInt32LittleEndian(pages.AsSpan(4), 1);
+        BinaryPrimitives.WriteUInt32LittleEndian(pages.AsSpan(8), 8192);
+        BinaryPrimitives.WriteUInt64LittleEndian(pages.AsSpan(16), 40);
+        BinaryPrimitives.WriteUInt64LittleEndian(pages.AsSpan(24), 50);
+        Run(100);
+        var before = GC.GetAllocatedBytesForCurrentThread();
+
+        Run(2000);
+
+        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+        Assert.Equal(4 + (2 * 2100), channel.Completed);
+
+        void Run(int count)
+        {
+            for (var i = 0; i < count; i++)
+            {
+                foreach (var opcode in (ReadOnlySpan<byte>)[0x28, 0x2A])
+                {
+                    packet[StorvspPacket.CdbOffset] = opcode;
+                    channel.Write(VmBusPacketType.GpaDirect, VmBusPacketFlags.CompletionRequested, packet, pages);
+                    controller.OnSignalled(channel);
+                }
+            }
+        }
     }
 
     private static InspectNode Inspect(StorageFixture storage)
