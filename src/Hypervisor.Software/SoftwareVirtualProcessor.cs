@@ -78,9 +78,17 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
                     return new VpExit(VpExitReason.TripleFault, _shutdownDetail);
                 }
 
-                if (Volatile.Read(ref State->Requests) != 0 && !ServiceRequests())
+                if (Volatile.Read(ref State->Requests) != 0)
                 {
-                    return new VpExit(VpExitReason.Cancelled, "");
+                    if (!ServiceRequests(out var isShadowOver))
+                    {
+                        return new VpExit(VpExitReason.Cancelled, "");
+                    }
+
+                    if (isShadowOver)
+                    {
+                        continue;
+                    }
                 }
 
                 if (State->Activity != (uint)VpActivity.Running)
@@ -226,8 +234,12 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
     }
 
     /// <summary>Serves what is requested, at an instruction boundary; false when the run was cancelled.</summary>
-    private bool ServiceRequests()
+    /// <param name="isShadowOver">
+    /// The instruction in an interrupt shadow was run; what it kept back must be served before the next one.
+    /// </param>
+    private bool ServiceRequests(out bool isShadowOver)
     {
+        isShadowOver = false;
         var requests = (VpRequest)Volatile.Read(ref State->Requests);
         if ((requests & VpRequest.FlushTlb) != 0)
         {
@@ -281,6 +293,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
             if (State->Activity == (uint)VpActivity.Running)
             {
                 Core.Step(this);
+                isShadowOver = true;
                 return true;
             }
         }

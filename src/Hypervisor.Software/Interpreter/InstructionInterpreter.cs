@@ -233,7 +233,8 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
         switch (ExecuteOperation(vp, instruction))
         {
             case InstructionResult.Next:
-                if (!_codeModified)
+                // What the instruction asked of a device may interrupt at once: the rest of the block must not hide that.
+                if (!_codeModified && Volatile.Read(ref vp->Requests) == 0)
                 {
                     vp->Rip -= instruction->Offset;
                     return NextStep.Continue;

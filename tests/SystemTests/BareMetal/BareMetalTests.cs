@@ -8,6 +8,7 @@ public sealed class BareMetalTests
     [Theory]
     [InlineData("paging", 1)]
     [InlineData("exceptions", 1)]
+    [InlineData("interrupts", 1)]
     public Task A_kernel_finds_the_processor_as_the_manuals_describe_it(string subject, int processors) =>
         TestKernel.RunChecksAsync(subject, processors);
 }
