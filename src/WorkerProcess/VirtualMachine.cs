@@ -110,8 +110,17 @@ public sealed class VirtualMachine : IAsyncDisposable, IInspectable
             throw new DefinitionException("--memory", error.Message, "Give the machine less, or free memory on the host");
         }
 
-        BootImage.Load(machine._definition, machine._gpa, machine._chipset, machine._partition);
-        return machine;
+        try
+        {
+            BootImage.Load(machine._definition, machine._gpa, machine._chipset, machine._partition);
+            return machine;
+        }
+        catch
+        {
+            machine._synthetic.DisposeAsync().AsTask().GetAwaiter().GetResult();
+            machine.Release();
+            throw;
+        }
     }
 
     /// <summary>Starts the machine.</summary>
@@ -190,6 +199,12 @@ public sealed class VirtualMachine : IAsyncDisposable, IInspectable
         }
 
         await _synthetic.DisposeAsync();
+        Release();
+    }
+
+    // What the host's memory is tied up in.
+    private void Release()
+    {
         _partition.Dispose();
         _gpa.Dispose();
         _ram.Dispose();

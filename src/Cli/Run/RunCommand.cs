@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using Vitro.Configuration;
+using Vitro.Configuration.Control;
 
 namespace Vitro.Cli.Run;
 
@@ -9,7 +10,7 @@ internal static class RunCommand
 {
     internal static Command Create()
     {
-        var name = new Option<string>("--name") { Description = "Name of the machine.", DefaultValueFactory = _ => "vm" };
+        var name = new Option<string>("--name") { Description = "Name of the machine.", DefaultValueFactory = _ => FreeName() };
         var kernel = new Option<string>("--kernel")
         {
             Description = "Kernel to boot: a Linux bzImage, or an ELF file with a PVH or multiboot-1 entry.", Required = true,
@@ -80,6 +81,12 @@ internal static class RunCommand
             }
         });
         return command;
+    }
+
+    private static string FreeName()
+    {
+        var taken = ControlSocketPath.RunningMachines().ToHashSet(StringComparer.Ordinal);
+        return Enumerable.Range(1, taken.Count + 1).Select(number => number == 1 ? "vm" : $"vm-{number}").First(name => !taken.Contains(name));
     }
 
     private static long ParseMemory(string text) =>
