@@ -35,7 +35,7 @@ public sealed unsafe class ExecutableMemory : IDisposable
 
     /// <summary>Maps zero-filled code memory; the host backs it only where touched.</summary>
     /// <param name="name">Shown in /proc/self/maps.</param>
-    /// <param name="length">Bytes, a multiple of the page size, below 2 GiB so that relative jumps reach all of it.</param>
+    /// <param name="length">Bytes, a multiple of the page size, at most 1 GiB: relative addresses reach both views from either.</param>
     /// <exception cref="PlatformNotSupportedException">The host is not x86-64.</exception>
     /// <exception cref="PlatformException">The host refuses: no memory, or a security policy forbids executable memory.</exception>
     public static ExecutableMemory Create(string name, ulong length)
@@ -45,7 +45,7 @@ public sealed unsafe class ExecutableMemory : IDisposable
             throw new PlatformNotSupportedException("The software engine emits x86-64 code and needs an x86-64 host.");
         }
 
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(length, (ulong)int.MaxValue);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(length, 1UL << 30);
         var fd = Libc.MemfdCreate(name, Libc.MfdCloexec);
         if (fd < 0)
         {
@@ -59,17 +59,21 @@ public sealed unsafe class ExecutableMemory : IDisposable
                 throw PlatformException.Last("ftruncate for code");
             }
 
-            var writable = Libc.Mmap(0, (nuint)length, Libc.ProtRead | Libc.ProtWrite, Libc.MapShared | Libc.MapNoReserve, fd, 0);
+            // One reservation for both views keeps them within reach of each other's relative addresses.
+            const int reserve = Libc.MapPrivate | Libc.MapAnonymous | Libc.MapNoReserve;
+            const int view = Libc.MapShared | Libc.MapNoReserve | Libc.MapFixed;
+            var writable = Libc.Mmap(0, 2 * (nuint)length, Libc.ProtNone, reserve, -1, 0);
             if (writable == Libc.MapFailed)
             {
-                throw PlatformException.Last("mmap of writable code memory");
+                throw PlatformException.Last("mmap of address space for code");
             }
 
-            var executable = Libc.Mmap(0, (nuint)length, Libc.ProtRead | Libc.ProtExec, Libc.MapShared | Libc.MapNoReserve, fd, 0);
-            if (executable == Libc.MapFailed)
+            var executable = writable + (nint)length;
+            if (Libc.Mmap(writable, (nuint)length, Libc.ProtRead | Libc.ProtWrite, view, fd, 0) == Libc.MapFailed
+                || Libc.Mmap(executable, (nuint)length, Libc.ProtRead | Libc.ProtExec, view, fd, 0) == Libc.MapFailed)
             {
-                var error = PlatformException.Last("mmap of executable code memory");
-                _ = Libc.Munmap(writable, (nuint)length);
+                var error = PlatformException.Last("mmap of code memory");
+                _ = Libc.Munmap(writable, 2 * (nuint)length);
                 throw error;
             }
 
@@ -109,8 +113,7 @@ public sealed unsafe class ExecutableMemory : IDisposable
     {
         if (_writable != 0)
         {
-            _ = Libc.Munmap(_writable, (nuint)Length);
-            _ = Libc.Munmap(_executable, (nuint)Length);
+            _ = Libc.Munmap(_writable, 2 * (nuint)Length);
             _writable = 0;
             _executable = 0;
         }

@@ -6,7 +6,12 @@ var benchmarks = new Dictionary<string, Func<CancellationToken, Task<int>>>(Stri
     ["disk"] = DiskBenchmark.RunAsync,
     ["interpreter"] = _ =>
     {
-        InterpreterBenchmark.Run(TimeSpan.FromSeconds(2));
+        InterpreterBenchmark.Run(TimeSpan.FromSeconds(2), vector: false);
+        return Task.FromResult(0);
+    },
+    ["vector"] = _ =>
+    {
+        InterpreterBenchmark.Run(TimeSpan.FromSeconds(2), vector: true);
         return Task.FromResult(0);
     },
 };

@@ -44,9 +44,6 @@ internal sealed unsafe class DifferentialRunner : IDisposable
 
     internal DifferentialRunner() => _state = new CaseState(_machine);
 
-    /// <summary>Whether this host can run the comparison.</summary>
-    internal bool IsUsable => _native.IsUsable;
-
     /// <summary>Where each case is written before the host runs it, so that one that ends the process is known; VITRO_TEST_TRACE names the file.</summary>
     internal TextWriter? Trace { get; } = Environment.GetEnvironmentVariable("VITRO_TEST_TRACE") is { Length: > 0 } path
         ? new StreamWriter(path) { AutoFlush = true }

@@ -22,12 +22,6 @@ internal sealed unsafe class NativeProcessor : IDisposable
     private const int FlagsOffset = GprOffset + (16 * 8);
 
     private readonly ExecutableMemory _memory = ExecutableMemory.Create("vitro-differential", 0x40000);
-    private readonly long _toData;
-
-    internal NativeProcessor() => _toData = _memory.Writable - _memory.Executable;
-
-    /// <summary>The two views are near enough for RIP-relative addresses from code to data.</summary>
-    internal bool IsUsable => _toData == (int)_toData;
 
     internal RegisterFile* In => (RegisterFile*)(_memory.Writable + Input);
 
