@@ -200,4 +200,6 @@ internal enum Handler : ushort
     MulR64,
     CallMemory,
     JmpMemory,
+    VectorRegister,
+    VectorMemory,
 }

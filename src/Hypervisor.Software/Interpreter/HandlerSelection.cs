@@ -1,4 +1,5 @@
 using Vitro.Hypervisor.Software.Decoding;
+using Vitro.Hypervisor.Software.Thunks;
 
 namespace Vitro.Hypervisor.Software.Interpreter;
 
@@ -145,6 +146,8 @@ internal static unsafe class HandlerSelection
                 return size == 1 ? ChooseCompareByte(instruction, memory) : ChooseArithmetic(instruction, Handler.CmpRR64, memory, size);
             case Operation.Test:
                 return ChooseTest(instruction, memory, size);
+            case Operation.Vector when ThunkTable.IsSimple(instruction):
+                return memory ? Handler.VectorMemory : Handler.VectorRegister;
             default:
                 return Handler.General;
         }

@@ -895,6 +895,12 @@ internal sealed unsafe partial class InstructionInterpreter
                     if (!Load(vp, Address(vp, i), 8, out p)) goto General;
                     vp->Rip = *(ulong*)p;
                     goto Indirect;
+                case Handler.VectorRegister:
+                    if (!VectorRegister(vp, i)) goto General;
+                    break;
+                case Handler.VectorMemory:
+                    if (!VectorMemory(vp, i)) goto General;
+                    break;
                 default:
                     goto General;
             }

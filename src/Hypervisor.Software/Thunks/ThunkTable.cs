@@ -1,3 +1,4 @@
+using Vitro.Hypervisor.Software.Decoding;
 using static Vitro.Hypervisor.Software.Thunks.OperandKind;
 using static Vitro.Hypervisor.Software.Thunks.ThunkTraits;
 
@@ -38,6 +39,27 @@ internal static class ThunkTable
         form = Forms[Index(map, opcode, prefix)];
         return form.Traits != ThunkTraits.None && (!form.Has(Group) || IsShift(opcode, prefix, extension));
     }
+
+    /// <summary>
+    /// Whether an instruction's operands are XMM and general registers and ModRM memory only, so that nothing but its thunk and
+    /// the common checks is needed.
+    /// </summary>
+    internal static unsafe bool IsSimple(DecodedInstruction* instruction)
+    {
+        const ThunkTraits odd = MmxTransition | MmxTransitionRegister | MaskedStore | EmptyMmx;
+        return (instruction->Prefixes & Prefixes.Vex) == 0
+            && TryFind(instruction->Map, instruction->Opcode, PrefixOf(instruction), instruction->Extension, out var form)
+            && !form.Has(odd | (instruction->IsMemory ? RegisterOnly : MemoryOnly));
+    }
+
+    /// <summary>The mandatory prefix, numbered as VEX.pp.</summary>
+    internal static unsafe int PrefixOf(DecodedInstruction* instruction) => instruction->MandatoryPrefix switch
+    {
+        0x66 => P66,
+        0xF3 => F3,
+        0xF2 => F2,
+        _ => Plain,
+    };
 
     /// <summary>Groups 12 to 14: shifts of words, doublewords and quadwords by an immediate; byte shifts are not for MMX.</summary>
     private static bool IsShift(int opcode, int prefix, int extension) => opcode switch

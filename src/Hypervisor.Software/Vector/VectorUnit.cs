@@ -289,18 +289,11 @@ internal sealed unsafe partial class VectorUnit : IDisposable
 
     private Thunk* Resolve(DecodedInstruction* instruction)
     {
-        var prefix = instruction->MandatoryPrefix switch
-        {
-            0x66 => 1,
-            0xF3 => 2,
-            0xF2 => 3,
-            _ => 0,
-        };
         var isGroup = instruction->Map == 1 && instruction->Opcode is 0x71 or 0x72 or 0x73;
         return _thunks.GetVector(new ThunkKey(
             instruction->Map,
             instruction->Opcode,
-            (byte)prefix,
+            (byte)ThunkTable.PrefixOf(instruction),
             (byte)(isGroup ? instruction->Extension : 0),
             (byte)instruction->Immediate,
             (instruction->Prefixes & Prefixes.RexW) != 0,

@@ -141,16 +141,8 @@ internal sealed unsafe class CaseState(DifferentialMachine machine)
     {
         Operation.Cmpxchg16b => true,
         Operation.Vector => ThunkTable.TryFind(
-            instruction->Map, instruction->Opcode, Prefix(instruction), instruction->Extension, out var form) && form.Has(ThunkTraits.Aligned),
+            instruction->Map, instruction->Opcode, ThunkTable.PrefixOf(instruction), instruction->Extension, out var form) && form.Has(ThunkTraits.Aligned),
         _ => false,
-    };
-
-    private static int Prefix(DecodedInstruction* instruction) => instruction->MandatoryPrefix switch
-    {
-        0x66 => 1,
-        0xF3 => 2,
-        0xF2 => 3,
-        _ => 0,
     };
 
     /// <summary>Sets base and index so that the operand lies in the window.</summary>

@@ -213,6 +213,14 @@ internal sealed unsafe class DifferentialRunner : IDisposable
         LoadGuest();
         var rip = _machine.Place(_code.AsSpan(0, length));
         var fault = _machine.Run(rip, step);
+        if (fault < 0 && !step)
+        {
+            // Once more, now that the block is there and its thunks are compiled.
+            RestoreMemory();
+            LoadGuest();
+            fault = _machine.Run(rip, step: false);
+        }
+
         return fault < 0 && _machine.State->Rip - rip != (ulong)(step ? length : length + 1) ? NowhereNear : fault;
     }
 

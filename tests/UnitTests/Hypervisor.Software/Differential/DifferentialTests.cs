@@ -24,7 +24,7 @@ public sealed class DifferentialTests
     {
         using var runner = new DifferentialRunner();
         var seed = Setting("VITRO_TEST_SEED", 1);
-        var rounds = Setting("VITRO_TEST_ROUNDS", IsLong ? 20_000 : 500);
+        var rounds = Setting("VITRO_TEST_ROUNDS", IsLong ? 20_000 : 250);
         var random = new Random(seed);
         var reports = new Dictionary<string, string>(StringComparer.Ordinal);
         var agreed = 0;
@@ -60,7 +60,7 @@ public sealed class DifferentialTests
     {
         using var runner = new DifferentialRunner();
         var generator = new SequenceGenerator(Setting("VITRO_TEST_SEED", 1));
-        var count = Setting("VITRO_TEST_ROUNDS", IsLong ? 20_000 : 500) * 100;
+        var count = Setting("VITRO_TEST_ROUNDS", IsLong ? 20_000 : 250) * 100;
         var reports = new List<string>();
         for (var i = 0; i < count && reports.Count < 10; i++)
         {
