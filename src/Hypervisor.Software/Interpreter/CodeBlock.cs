@@ -4,7 +4,7 @@ using Vitro.Hypervisor.Software.Decoding;
 namespace Vitro.Hypervisor.Software.Interpreter;
 
 /// <summary>A run of decoded instructions; they follow the header in memory, and a BlockEnd or branch is the last.</summary>
-[StructLayout(LayoutKind.Sequential, Size = 128)]
+[StructLayout(LayoutKind.Sequential, Size = 64)]
 internal unsafe struct CodeBlock
 {
     /// <summary>Host address of the first instruction's first byte: identifies the physical place. Null once the block is dead.</summary>

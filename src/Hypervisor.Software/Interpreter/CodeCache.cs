@@ -27,7 +27,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
     private const int BucketCount = 1 << 17;
     private const int MaximumInstructions = 64;
     private const int LineShift = 6;
-    private const nuint ArenaSize = 96 << 20;
+    private const nuint ArenaSize = 40 << 20;
 
     private readonly SoftwarePartition _partition;
     private readonly Lock _gate = new();
@@ -266,7 +266,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
 
     private CodeBlock* Decode(SoftwareVirtualProcessor vp, ulong linear, uint mode)
     {
-        const int MaximumSize = (MaximumInstructions + 1) * 64 + 128;
+        const int MaximumSize = (MaximumInstructions + 2) * 64;
         if (_limit - _free < MaximumSize)
         {
             Empty();
