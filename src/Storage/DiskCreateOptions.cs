@@ -37,5 +37,8 @@ public sealed record DiskCreateOptions
     /// <summary>Replaces a file of that name; else it must not exist.</summary>
     public bool Overwrite { get; init; }
 
+    /// <summary>Conversion only: leaves the result to the host's cache instead of making it durable before it gets its name.</summary>
+    public bool SkipSync { get; init; }
+
     internal IDiskFileSystem FileSystem { get; init; } = HostDiskFileSystem.Instance;
 }

@@ -10,8 +10,8 @@ namespace Vitro.Storage;
 /// </remarks>
 public abstract class VirtualDisk : IBlockDevice
 {
-    // Above this a copy takes longer than handing the request to another thread, where it can run beside its neighbours.
-    private const int InlineLimit = 256 << 10;
+    // Up to this, handing the request to another thread costs about as much as copying it here.
+    private const int InlineLimit = 1 << 20;
 
     private protected VirtualDisk(string path) => Path = path;
 

@@ -1,4 +1,5 @@
 using Vitro.Benchmarks;
+using Vitro.Benchmarks.Vhd;
 
 var benchmarks = new Dictionary<string, Func<CancellationToken, Task<int>>>(StringComparer.Ordinal)
 {
@@ -14,6 +15,7 @@ var benchmarks = new Dictionary<string, Func<CancellationToken, Task<int>>>(Stri
         InterpreterBenchmark.Run(TimeSpan.FromSeconds(2), vector: true);
         return Task.FromResult(0);
     },
+    ["vhd"] = _ => Task.FromResult(VhdBenchmark.Run()),
 };
 
 if (args.Length == 0 || args.Any(name => !benchmarks.ContainsKey(name)))

@@ -1,7 +1,7 @@
 namespace Vitro.Storage.Files;
 
-/// <summary>A file that its user does not close.</summary>
-internal sealed class BorrowedFile(IDiskFile file) : IDiskFile
+/// <summary>A file that its user does not close, nor, when told so, sync.</summary>
+internal sealed class BorrowedFile(IDiskFile file, bool skipSync = false) : IDiskFile
 {
     public string Path => file.Path;
 
@@ -17,7 +17,13 @@ internal sealed class BorrowedFile(IDiskFile file) : IDiskFile
 
     public void Write(long offset, in BufferSlice source, bool durable) => file.Write(offset, source, durable);
 
-    public void Flush() => file.Flush();
+    public void Flush()
+    {
+        if (!skipSync)
+        {
+            file.Flush();
+        }
+    }
 
     public void SetLength(long length) => file.SetLength(length);
 

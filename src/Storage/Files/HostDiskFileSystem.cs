@@ -36,12 +36,15 @@ internal sealed class HostDiskFileSystem : IDiskFileSystem
 
     public void Delete(string path) => File.Delete(path);
 
-    public void Replace(string temporary, string path)
+    public void Replace(string temporary, string path, bool durable)
     {
         try
         {
             File.Move(temporary, path, overwrite: true);
-            HostFile.SyncDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
+            if (durable)
+            {
+                HostFile.SyncDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
+            }
         }
         catch (PlatformException error)
         {

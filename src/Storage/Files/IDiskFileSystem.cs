@@ -13,6 +13,6 @@ internal interface IDiskFileSystem
 
     void Delete(string path);
 
-    /// <summary>Gives a finished file its final name, durably, replacing what had it.</summary>
-    void Replace(string temporary, string path);
+    /// <summary>Gives a finished file its final name, replacing what had it; durable on return when asked for.</summary>
+    void Replace(string temporary, string path, bool durable);
 }

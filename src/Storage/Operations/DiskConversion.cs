@@ -50,8 +50,9 @@ public static class DiskConversion
 
             NewFile.Write(files, targetPath, file =>
             {
-                DiskFactory.CreateIn(file, targetPath, options, parent: null);
-                var copy = DiskFactory.OpenFile(new BorrowedFile(file), new DiskOpenOptions { FileSystem = files, Format = options.Format });
+                var borrowed = new BorrowedFile(file, options.SkipSync);
+                DiskFactory.CreateIn(borrowed, targetPath, options, parent: null);
+                var copy = DiskFactory.OpenFile(borrowed, new DiskOpenOptions { FileSystem = files, Format = options.Format });
                 try
                 {
                     new Operations.RangeCopier(disk, below: null, copy, targetIsZero: true, progress, cancellation).Run();
@@ -60,7 +61,7 @@ public static class DiskConversion
                 {
                     copy.Close();
                 }
-            });
+            }, options.SkipSync);
         }
         finally
         {

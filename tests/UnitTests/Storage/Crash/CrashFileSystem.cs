@@ -86,7 +86,7 @@ internal sealed class CrashFileSystem : IDiskFileSystem
         Record(new Event(Kind.Delete, file!) { Path = path });
     }
 
-    public void Replace(string temporary, string path)
+    public void Replace(string temporary, string path, bool durable)
     {
         _files.Remove(temporary, out var file);
         _files[path] = file!;
