@@ -54,7 +54,10 @@ public static class DiskIdentity
         {
             child = DiskFactory.Open(path, options with
             {
-                ReadOnly = false, AnyParent = parent, IgnoreParentIdentity = true, KeepDataIdentity = true,
+                ReadOnly = false,
+                AnyParent = parent,
+                IgnoreParentIdentity = true,
+                KeepDataIdentity = true,
             });
         }
         catch
