@@ -175,8 +175,9 @@ internal sealed unsafe class SoftwarePartition : IPartition, IGpaObserver
     }
 
     /// <summary>Lets the others go on.</summary>
-    internal void EndExclusive()
+    internal void EndExclusive(SoftwareVirtualProcessor current)
     {
+        current.EndExclusively();
         Volatile.Write(ref _isExclusive, 0);
         _exclusiveGate.Exit();
     }

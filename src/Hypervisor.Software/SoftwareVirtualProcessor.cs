@@ -25,6 +25,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
     private int _flushDone;
     private int _startupVector;
     private bool _isShutDown;
+    private bool _isExclusive;
     private string _shutdownDetail = "";
 
     /// <summary>Creates a processor in its reset state.</summary>
@@ -143,12 +144,19 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
     /// Marks the processor as out of guest code, before anything that may wait (locks, intercepts): engine-wide requests
     /// do not wait for it, and no translation or host pointer obtained before holds afterwards.
     /// </summary>
-    internal void LeaveGuest() => Volatile.Write(ref _inGuest, 0);
+    internal void LeaveGuest()
+    {
+        // Within its own exclusive section the others stand still anyway, and must go on doing so.
+        if (!_isExclusive)
+        {
+            Volatile.Write(ref _inGuest, 0);
+        }
+    }
 
     /// <summary>Back to guest code: waits out exclusive sections and honours a flush asked for meanwhile.</summary>
     internal void EnterGuest()
     {
-        while (true)
+        while (!_isExclusive)
         {
             Interlocked.Exchange(ref _inGuest, 1);
             if (!Partition.IsExclusive)
@@ -170,9 +178,13 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
     /// <summary>As <see cref="EnterGuest"/>, by the holder of the exclusive section itself.</summary>
     internal void EnterGuestExclusively()
     {
+        _isExclusive = true;
         Interlocked.Exchange(ref _inGuest, 1);
         ResumeInGuest();
     }
+
+    /// <summary>The holder ends its exclusive section.</summary>
+    internal void EndExclusively() => _isExclusive = false;
 
     /// <summary>Asks for all translations to be dropped; <see cref="HasFlushed"/> tells when it is done.</summary>
     internal int RequestFlush()
@@ -253,17 +265,10 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
             EnterGuest();
         }
 
-        if ((requests & VpRequest.Cancel) != 0)
-        {
-            Clear(VpRequest.Cancel);
-            return false;
-        }
-
         if ((requests & VpRequest.Init) != 0)
         {
             Clear(VpRequest.Init);
             ResetArchitecture(isInit: true);
-            return true;
         }
 
         if ((requests & VpRequest.Startup) != 0)
@@ -273,6 +278,12 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
             {
                 StartAt((byte)Volatile.Read(ref _startupVector));
             }
+        }
+
+        if ((requests & VpRequest.Cancel) != 0)
+        {
+            Clear(VpRequest.Cancel);
+            return false;
         }
 
         if (State->Activity == (uint)VpActivity.WaitForStartup)

@@ -249,18 +249,7 @@ internal sealed unsafe partial class Mmu : IDisposable
                 CopyTo(_rmwFirst, _rmwBuffer, _rmwSize);
                 break;
             case RmwKind.Split or RmwKind.SplitExclusive:
-                if (commit)
-                {
-                    var inFirst = PageSize - (int)(_rmwLinear & 0xFFF);
-                    CopyTo(_rmwFirst, _rmwBuffer, inFirst);
-                    CopyTo(_rmwSecond, _rmwBuffer + inFirst, _rmwSize - inFirst);
-                }
-
-                if (_rmwKind == RmwKind.SplitExclusive)
-                {
-                    _vp.Partition.EndExclusive();
-                }
-
+                EndSplitRmw(commit);
                 break;
             default:
                 break;
@@ -286,6 +275,28 @@ internal sealed unsafe partial class Mmu : IDisposable
         return true;
     }
 
+    private void EndSplitRmw(bool commit)
+    {
+        var inFirst = PageSize - (int)(_rmwLinear & 0xFFF);
+        if (commit)
+        {
+            WriteTo(_rmwFirst, _rmwBuffer, inFirst);
+            WriteTo(_rmwSecond, _rmwBuffer + inFirst, _rmwSize - inFirst);
+        }
+
+        if (_rmwKind == RmwKind.SplitExclusive)
+        {
+            _vp.Partition.EndExclusive(_vp);
+        }
+
+        if (commit)
+        {
+            // Only now: the block cache's lock may be held by a processor that waits for the exclusive section to end.
+            NoteStored(_rmwFirst, inFirst);
+            NoteStored(_rmwSecond, _rmwSize - inFirst);
+        }
+    }
+
     private byte* BeginSplitRmw(ulong linear, int size, int inFirst, bool locked)
     {
         // Translations do not outlive the wait for the other processors, so they come after it.
@@ -299,7 +310,7 @@ internal sealed unsafe partial class Mmu : IDisposable
         {
             if (locked)
             {
-                _vp.Partition.EndExclusive();
+                _vp.Partition.EndExclusive(_vp);
             }
 
             return null;
@@ -376,15 +387,18 @@ internal sealed unsafe partial class Mmu : IDisposable
 
     private void CopyTo(in Translation translation, byte* source, int length)
     {
-        if (length == 0)
+        if (length > 0)
         {
-            return;
+            WriteTo(translation, source, length);
+            NoteStored(translation, length);
         }
+    }
 
+    private void WriteTo(in Translation translation, byte* source, int length)
+    {
         if (translation.Host != null)
         {
             Buffer.MemoryCopy(source, translation.Host, length, length);
-            NoteStored(translation, length);
             return;
         }
 

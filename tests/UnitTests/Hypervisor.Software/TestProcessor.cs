@@ -22,6 +22,8 @@ internal sealed unsafe class TestProcessor : IInterceptHandler, ILocalInterruptC
     public const ulong Stack = 0x40_0000;
     public const ulong InnerStack = 0x41_0000;
     public const ulong IstStack = 0x42_0000;
+    public const ulong SecondTss = 0x20_4000;
+    public const ulong CallTarget = 0x33_0000;
 
     public const ushort KernelCode = 0x08;
     public const ushort KernelData = 0x10;
@@ -75,6 +77,8 @@ internal sealed unsafe class TestProcessor : IInterceptHandler, ILocalInterruptC
         BinaryPrimitives.WriteUInt64LittleEndian(bytes, value);
         Write(gpa, bytes);
     }
+
+    public uint ReadDoubleWord(ulong gpa) => (uint)ReadWord(gpa);
 
     public ulong ReadWord(ulong gpa)
     {
@@ -155,6 +159,52 @@ internal sealed unsafe class TestProcessor : IInterceptHandler, ILocalInterruptC
             (handler & 0xFFFF) | ((ulong)KernelCode << 16) | ((ulong)ist << 32) | ((ulong)(type | (dpl << 5)) << 40)
                 | ((handler >> 16 & 0xFFFF) << 48));
         WriteWord(Idt + (vector * 16) + 8, handler >> 32);
+    }
+
+    /// <summary>
+    /// 32-bit code at <see cref="Code"/> without paging: a GDT with flat and odd segments, a TSS with an inner stack, and
+    /// an IDT of 32-bit gates as in <see cref="EnterLongMode"/>.
+    /// </summary>
+    public void EnterProtectedMode(uint cpl = 0)
+    {
+        WriteWord(Gdt + KernelCode, 0x00CF_9B00_0000_FFFF);
+        WriteWord(Gdt + KernelData, 0x00CF_9300_0000_FFFF);
+        WriteWord(Gdt + (UserCode32 & ~7u), 0x00CF_FB00_0000_FFFF);
+        WriteWord(Gdt + (UserData & ~7u), 0x00CF_F300_0000_FFFF);
+
+        // 0x28: expand-down data below 0x1000; 0x30: the TSS; 0x38: not present; 0x40: call gate to ring 0; 0x48: second TSS.
+        WriteWord(Gdt + 0x28, 0x0040_9700_0000_0FFF);
+        WriteWord(Gdt + TaskState, 0x0000_8B20_3000_0067);
+        WriteWord(Gdt + 0x38, 0x00CF_1300_0000_FFFF);
+        WriteWord(Gdt + 0x40, (CallTarget & 0xFFFF) | ((ulong)KernelCode << 16) | (0xEC01UL << 32) | (CallTarget >> 16 << 48));
+        WriteWord(Gdt + 0x48, 0x0000_8920_4000_0067);
+        WriteWord(Tss + 4, InnerStack | ((ulong)KernelData << 32));
+        for (var vector = 0u; vector < 256; vector++)
+        {
+            var handler = Handler + (vector * 16);
+            WriteWord(Idt + (vector * 8), (handler & 0xFFFF) | ((ulong)KernelCode << 16) | (0x8EUL << 40) | (handler >> 16 << 48));
+        }
+
+        var state = new VirtualProcessorState
+        {
+            Rip = Code,
+            Cs = cpl == 0 ? new SegmentState(KernelCode, 0, uint.MaxValue, 0xC09B) : new SegmentState(UserCode32, 0, uint.MaxValue, 0xC0FB),
+            Ss = cpl == 0 ? new SegmentState(KernelData, 0, uint.MaxValue, 0xC093) : new SegmentState(UserData, 0, uint.MaxValue, 0xC0F3),
+            Ds = new SegmentState(UserData, 0, uint.MaxValue, 0xC0F3),
+            Es = new SegmentState(UserData, 0, uint.MaxValue, 0xC0F3),
+            Fs = new SegmentState(0, 0, 0, 0x1_0000),
+            Gs = new SegmentState(0, 0, 0, 0x1_0000),
+            Ldtr = new SegmentState(0, 0, 0, 0x1_0000),
+            Tr = new SegmentState(TaskState, Tss, 0x67, 0x8B),
+            Gdtr = new TableState(Gdt, 0x4F),
+            Idtr = new TableState(Idt, 0x7FF),
+            Cr0 = 0x33,
+        };
+        state.Gpr[4] = Stack;
+        state.Dr[6] = 0xFFFF_0FF0;
+        state.Dr[7] = 0x400;
+        Vp.SetState(state);
+        Interlocked.Exchange(ref State->Requests, 0);
     }
 
     public uint ReadPort(IVirtualProcessor vp, ushort port, int size) => port;
