@@ -2,6 +2,7 @@ using Vitro.Chipset;
 using Vitro.Configuration;
 using Vitro.Firmware.Acpi;
 using Vitro.Firmware.LinuxBoot;
+using Vitro.Firmware.Smbios;
 using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Vid;
 
@@ -27,6 +28,13 @@ internal static class BootImage
                 SerialPorts = [new AcpiSerialPort(ChipsetPorts.SerialPorts[0], (byte)ChipsetPorts.SerialLines[0])],
             });
             acpi.Place(gpa);
+            SmbiosTableBuilder.Build(new SmbiosDescription
+            {
+                MachineId = definition.Id,
+                MemoryBytes = gpa.Ram.Size,
+                ProcessorCount = definition.ProcessorCount,
+                Version = typeof(BootImage).Assembly.GetName().Version!.ToString(3),
+            }).Place(gpa);
             var kernel = KernelLoader.Load(
                 new BootOptions
                 {

@@ -12,10 +12,12 @@ internal static class PmSpec
     internal const ushort GlobalStatus = 1 << 5;
     internal const ushort PowerButton = 1 << 8;
     internal const ushort SleepButton = 1 << 9;
+    internal const ushort RtcAlarm = 1 << 10;
     internal const ushort WakeStatus = 1 << 15;
 
     internal const ushort StatusBits = TimerStatus | GlobalStatus | PowerButton | SleepButton | WakeStatus;
-    internal const ushort EnableBits = TimerStatus | GlobalStatus | PowerButton | SleepButton;
+    /// <summary>The alarm never sets its status here, but Linux enables it and complains when the bit does not stay.</summary>
+    internal const ushort EnableBits = TimerStatus | GlobalStatus | PowerButton | SleepButton | RtcAlarm;
 
     internal const ushort ControlSciEnable = 1 << 0;
     internal const ushort ControlSleepEnable = 1 << 13;
