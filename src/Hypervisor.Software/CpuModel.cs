@@ -58,8 +58,8 @@ public sealed class CpuModel
         // ARAT: the APIC timer never stops.
         table[6] = new(1 << 2, 0, 0, 0);
 
-        // FSGSBASE, TSC_ADJUST, SMEP, ERMS, INVPCID, RDSEED, SMAP; UMIP, RDPID.
-        table[7, 0] = new(0, Bits(0, 1, 7, 9, 10, 18, 20), Bits(2, 22), 0);
+        // FSGSBASE, TSC_ADJUST, SMEP, ERMS, INVPCID, no x87 selectors, RDSEED, SMAP; UMIP, RDPID.
+        table[7, 0] = new(0, Bits(0, 1, 7, 9, 10, 13, 18, 20), Bits(2, 22), 0);
 
         // The XSAVE area: sizes are patched with XCR0.
         table[0xD, 0] = new(3, 576, 576, 0);

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Vitro.Hypervisor.Engine;
+using Vitro.Platform;
 
 namespace Vitro.Hypervisor.Software;
 
@@ -10,9 +11,18 @@ public sealed class SoftwareEngine : IHypervisorEngine
     public string Name => "software";
 
     /// <inheritdoc/>
-    public EngineAvailability Probe() => RuntimeInformation.ProcessArchitecture == Architecture.X64
-        ? new EngineAvailability(true, "The software engine runs on every x86-64 host.")
-        : new EngineAvailability(false, "The software engine needs an x86-64 host; this process runs on another architecture.");
+    public EngineAvailability Probe()
+    {
+        if (RuntimeInformation.ProcessArchitecture != Architecture.X64)
+        {
+            return new EngineAvailability(false, "The software engine needs an x86-64 host; this process runs on another architecture.");
+        }
+
+        // Vector and x87 instructions run as host code made at run time.
+        return ExecutableMemory.Probe() is { } refusal
+            ? new EngineAvailability(false, refusal)
+            : new EngineAvailability(true, "The software engine runs on every x86-64 host.");
+    }
 
     /// <inheritdoc/>
     public CpuidTable GetSupportedCpuid() => CpuModel.X8664V2.Cpuid.Clone();
