@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Vitro.Hypervisor.Engine;
 using Vitro.Platform;
+using Vitro.Hypervisor.Software.Translator;
 
 namespace Vitro.Hypervisor.Software;
 
@@ -42,7 +43,7 @@ public sealed class SoftwareEngine : IHypervisorEngine
 
         var available = Probe();
         return available.IsUsable
-            ? new SoftwarePartition(options, new InterpreterFactory())
+            ? new SoftwarePartition(options, TranslatorFactory.Choose())
             : throw new HypervisorException(available.Reason);
     }
 }

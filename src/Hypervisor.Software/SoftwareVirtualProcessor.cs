@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Vitro.Foundation;
 using Vitro.Hypervisor.Engine;
+using Vitro.Hypervisor.Software.Translator;
 
 namespace Vitro.Hypervisor.Software;
 
@@ -17,7 +18,14 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
 {
     private const int HaltSpins = 200;
 
+    // While translated code runs, the stack pointer is at the state: the host's signal frames lie below it.
+    private const nuint TranslatedStack = 128 << 10;
+
+    // The jump cache follows the state at this distance.
+    private const nuint TranslatedState = JumpCache.StateDistance;
+
     private readonly ILocalInterruptController _interrupts;
+    private readonly byte* _stateMemory;
     private readonly ManualResetEventSlim _wake = new(false, 0);
     private int _isWaiting;
     private int _inGuest;
@@ -36,8 +44,10 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
         _interrupts = options.InterruptControllers[index];
         _intercepts = options.Intercepts;
         _clock = options.Clock;
-        State = (VpState*)NativeMemory.AlignedAlloc((nuint)sizeof(VpState), 4096);
+        _stateMemory = (byte*)NativeMemory.AlignedAlloc(TranslatedStack + TranslatedState + (nuint)JumpCache.Size, 4096);
+        State = (VpState*)(_stateMemory + TranslatedStack);
         NativeMemory.Clear(State, (nuint)sizeof(VpState));
+        JumpCache.Reset(State);
         State->Xsave = (byte*)NativeMemory.AlignedAlloc(4096, 4096);
         NativeMemory.Clear(State->Xsave, 4096);
         State->Index = index;
@@ -137,7 +147,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
         Mmu.Dispose();
         _wake.Dispose();
         NativeMemory.AlignedFree(State->Xsave);
-        NativeMemory.AlignedFree(State);
+        NativeMemory.AlignedFree(_stateMemory);
     }
 
     /// <summary>

@@ -36,6 +36,22 @@ internal unsafe struct VpState
     /// <summary>Requests that wait for the guest to unmask them (RFLAGS.IF, IRET after an NMI): it moves them back into <see cref="Requests"/>.</summary>
     public uint DeferredRequests;
 
+    /// <summary>The TLB sets of the present privilege and SMAP state: data loads, data stores, instruction fetches.</summary>
+    public TlbEntry* LoadTlb;
+    public TlbEntry* StoreTlb;
+    public TlbEntry* FetchTlb;
+
+    /// <summary>The translated code's own: a value parked inside an instruction, and flags (LAHF in AH, OF in AL) and RAX parked by it.</summary>
+    public ulong Parked;
+    public ulong ParkedFlags;
+    public ulong ParkedRax;
+
+    /// <summary>The exit record through which translated code was left.</summary>
+    public ulong ExitRecord;
+
+    /// <summary>The host's stack pointer while translated code runs.</summary>
+    public ulong HostStack;
+
     /// <summary>Current privilege level, 0 to 3.</summary>
     public uint Cpl;
 
@@ -51,11 +67,6 @@ internal unsafe struct VpState
 
     /// <summary>Linear address of a page fault; becomes CR2 at delivery.</summary>
     public ulong FaultAddress;
-
-    /// <summary>The TLB sets of the present privilege and SMAP state: data loads, data stores, instruction fetches.</summary>
-    public TlbEntry* LoadTlb;
-    public TlbEntry* StoreTlb;
-    public TlbEntry* FetchTlb;
 
     /// <summary>Non-zero: interrupts and single-step traps wait for the next instruction to complete (STI, MOV SS).</summary>
     public uint InterruptShadow;

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Vitro.Hypervisor.Software.Decoding;
+using Vitro.Hypervisor.Software.Translator;
 
 namespace Vitro.Hypervisor.Software.Interpreter;
 
@@ -33,6 +34,9 @@ internal unsafe struct CodeBlock
 
     /// <summary>Next block of the same hash bucket.</summary>
     public CodeBlock* HashNext;
+
+    /// <summary>Translations to host code, one for each linear address and privilege it was run at.</summary>
+    public TranslatedBlock* Translations;
 
     /// <summary>The first instruction.</summary>
     public static DecodedInstruction* Instructions(CodeBlock* block) => (DecodedInstruction*)(block + 1);

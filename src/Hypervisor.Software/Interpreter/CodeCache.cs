@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Vitro.Foundation;
 using Vitro.Hypervisor.Software.Decoding;
+using Vitro.Hypervisor.Software.Translator;
 using Vitro.Hypervisor.Vid;
 
 namespace Vitro.Hypervisor.Software.Interpreter;
@@ -49,6 +50,9 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
         _window = (byte*)NativeMemory.AllocZeroed(64);
         UseArena(0);
     }
+
+    /// <summary>What translates blocks to host code; null when blocks are only interpreted.</summary>
+    public BlockTranslations? Translations { get; init; }
 
     /// <summary>Blocks decoded so far.</summary>
     public ulong Decoded { get; private set; }
@@ -135,6 +139,42 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
         _gate.Exit();
     }
 
+    /// <summary>Translates a block for a linear address; null when it cannot be, or when it is to be looked up anew.</summary>
+    public TranslatedBlock* Translate(SoftwareVirtualProcessor vp, CodeBlock* block, ulong linear)
+    {
+        Enter(vp);
+        TranslatedBlock* translated = null;
+        if (block->HostPc != null && block->SecondHost == null)
+        {
+            if (Translations!.IsFull)
+            {
+                Empty();
+                _partition.FlushTlbs(vp);
+            }
+            else
+            {
+                translated = Translations.Translate(vp, block, linear);
+            }
+        }
+
+        _gate.Exit();
+        return translated;
+    }
+
+    /// <summary>Makes a direct branch of translated code go straight to its target, both being of one page.</summary>
+    public void Link(SoftwareVirtualProcessor vp, TranslatedBlock* from, int slot, TranslatedBlock* to)
+    {
+        Enter(vp);
+        if (from->Block->HostPc != null && to->Block->HostPc != null && from->Privilege == to->Privilege
+            && ((ulong)from->Block->HostPc ^ (ulong)to->Block->HostPc) < GuestMemory.PageSize
+            && (from->Linear ^ to->Linear) < GuestMemory.PageSize)
+        {
+            BlockTranslations.Link(from, slot, to);
+        }
+
+        _gate.Exit();
+    }
+
     /// <inheritdoc/>
     public void OnGuestStore(SoftwareVirtualProcessor vp, ulong gpa, int length)
     {
@@ -146,7 +186,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
 
         if (DropStored(vp, gpa, length))
         {
-            ((InstructionInterpreter)vp.Core).OnCodeModified();
+            vp.Core.OnCodeModified();
         }
     }
 
@@ -171,7 +211,10 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
     /// <inheritdoc/>
     public void OnFetchTlbFlushed(SoftwareVirtualProcessor vp)
     {
-        // Nothing is kept by linear address.
+        if (Translations != null)
+        {
+            JumpCache.Clear(vp.State, Translations.Miss);
+        }
     }
 
     /// <inheritdoc/>
@@ -202,6 +245,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
         NativeMemory.Free(_window);
         NativeMemory.Free(_arenas[0]);
         NativeMemory.Free(_arenas[1]);
+        Translations?.Dispose();
     }
 
     private static int FrontIndex(byte* hostPc) => (int)((ulong)hostPc ^ ((ulong)hostPc >> 17)) & (FrontSize - 1);
@@ -499,10 +543,12 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
 
         block->HostPc = null;
         Unlink(block);
+        Translations?.Kill(block);
     }
 
     private static void Unlink(CodeBlock* block)
     {
+        BlockTranslations.Unlink(block);
         block->FallThrough = null;
         var last = CodeBlock.Instructions(block) + block->Count - 1;
         if (last->Operation is Operation.Jcc or Operation.Jmp or Operation.Call)
@@ -519,6 +565,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
             {
                 ((CodeBlock*)block)->HostPc = null;
                 Unlink((CodeBlock*)block);
+                Translations?.Kill((CodeBlock*)block);
             }
 
             var flags = _partition.Options.Gpa.PageFlags(number << 12);

@@ -26,10 +26,16 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
         _cache = cache;
     }
 
-    private enum NextStep
+    /// <summary>What follows an instruction.</summary>
+    internal enum NextStep
     {
+        /// <summary>The next one of the block.</summary>
         Continue,
+
+        /// <summary>The block at RIP.</summary>
         LookUp,
+
+        /// <summary>Whatever is requested, or the fault to deliver.</summary>
         Return,
     }
 
@@ -102,7 +108,50 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
         }
     }
 
-    private void RunStepping()
+    /// <summary>Whether an instruction asked to return to the run loop since this was last set to false.</summary>
+    internal bool IsLeaving
+    {
+        get => _leaving;
+        set => _leaving = value;
+    }
+
+    /// <summary>Runs one block and what is linked to it.</summary>
+    internal void RunBlocks(CodeBlock* block) => Execute(_state, block);
+
+    /// <summary>Executes one instruction of a block for the translator; RIP is the instruction's address, and exact afterwards.</summary>
+    internal NextStep ExecuteSingle(DecodedInstruction* instruction)
+    {
+        var vp = _state;
+        switch (ExecuteOperation(vp, instruction))
+        {
+            case InstructionResult.Next:
+                vp->Rip = NextRip(vp, instruction);
+                if (!_codeModified)
+                {
+                    return NextStep.Continue;
+                }
+
+                _codeModified = false;
+                return NextStep.LookUp;
+            case InstructionResult.Fault:
+                return NextStep.Return;
+            case InstructionResult.Leave:
+                _leaving = true;
+                return NextStep.Return;
+            default:
+                break;
+        }
+
+        if (vp->InterruptShadow != 0)
+        {
+            RunShadow(vp);
+        }
+
+        return vp->FaultVector >= 0 || _leaving ? NextStep.Return : NextStep.LookUp;
+    }
+
+    /// <summary>Runs as <see cref="IExecutionCore.Run"/> while TF or a breakpoint is set.</summary>
+    internal void RunStepping()
     {
         if (_vp.HitsInstructionBreakpoint())
         {
@@ -161,8 +210,9 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
     private static ulong LinearPc(VpState* vp) =>
         (vp->Mode & (uint)VpMode.Code64) != 0 ? vp->Rip : (uint)(vp->Cs.Base + vp->Rip);
 
+    /// <summary>The block at RIP; null after raising the fault that fetching it gives.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private CodeBlock* Find(VpState* vp)
+    internal CodeBlock* Find(VpState* vp)
     {
         var linear = LinearPc(vp);
         var entry = vp->FetchTlb + ((linear >> 12) & (TlbEntry.SetSize - 1));

@@ -11,6 +11,9 @@ internal interface IExecutionCore
 
     /// <summary>Executes exactly one instruction (or delivers its fault), whatever is requested.</summary>
     void Step(SoftwareVirtualProcessor vp);
+
+    /// <summary>The processor has just overwritten code of a block, perhaps the present one.</summary>
+    void OnCodeModified();
 }
 
 /// <summary>Makes the executing parts of a partition.</summary>

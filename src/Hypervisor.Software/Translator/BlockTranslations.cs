@@ -1,0 +1,166 @@
+using Vitro.Hypervisor.Software.Decoding;
+using Vitro.Hypervisor.Software.Emitter;
+using Vitro.Hypervisor.Software.Interpreter;
+using Vitro.Platform;
+
+namespace Vitro.Hypervisor.Software.Translator;
+
+/// <summary>
+/// The translated blocks of a partition: their code memory and the stubs all share. All but the properties is called under the
+/// block cache's lock.
+/// </summary>
+/// <remarks>
+/// Code memory has two halves that are used in turn, as the block cache's arenas are: a half is reused only after every
+/// processor has left it, since emptying the cache is followed by a flush that all acknowledge.
+/// </remarks>
+internal sealed unsafe class BlockTranslations : IDisposable
+{
+    private const int StubSize = 4096;
+    private const int HalfSize = 64 << 20;
+    private const int LargestBlock = 64 << 10;
+    private const int MaximumVersions = 64;
+
+    private readonly ExecutableMemory _memory;
+    private readonly DecodedInstruction* _scratch;
+    private readonly ulong _from;
+    private readonly ulong _to;
+    private int _free;
+    private int _limit;
+    private int _half;
+    private bool _hasStaleVersions;
+
+    /// <summary>Maps the code memory.</summary>
+    /// <param name="from">Code is translated from this linear address on.</param>
+    /// <param name="to">Code is translated up to this linear address.</param>
+    public BlockTranslations(ulong from, ulong to)
+    {
+        _from = from;
+        _to = to;
+        _memory = ExecutableMemory.Create("vitro-code", StubSize + (2UL * HalfSize));
+        _scratch = BlockTranslator.AllocateScratch();
+        var code = new CodeEmitter(_memory, 0, StubSize);
+        Enter = (delegate* unmanaged<VpState*, byte*, void>)code.Executable;
+        TranslationStubs.EmitEnter(ref code);
+        code.Align(16);
+        Leave = code.Executable;
+        TranslationStubs.EmitLeave(ref code);
+        code.Align(16);
+        Miss = code.Executable;
+        TranslationStubs.EmitMiss(ref code, Leave);
+        Use(0);
+    }
+
+    /// <summary>Runs translated code at an address of the executable view until it leaves; the arithmetic flags are explicit before and after.</summary>
+    public delegate* unmanaged<VpState*, byte*, void> Enter { get; }
+
+    /// <summary>Where exits of blocks go, RDI being their record.</summary>
+    public byte* Leave { get; }
+
+    /// <summary>Where jumps to unknown targets go, RDI being the linear address.</summary>
+    public byte* Miss { get; }
+
+    /// <summary>Blocks translated so far.</summary>
+    public ulong Translated { get; private set; }
+
+    /// <summary>Whether it is time to start anew: no room for another block, or mostly stale ones.</summary>
+    public bool IsFull => _hasStaleVersions || _limit - _free < LargestBlock;
+
+    /// <summary>Translates a block; null when it holds nothing to translate.</summary>
+    public TranslatedBlock* Translate(SoftwareVirtualProcessor vp, CodeBlock* block, ulong linear)
+    {
+        if (linear < _from || linear > _to || vp.Partition.Options.Gpa.PageFlags(block->Gpa) == null)
+        {
+            return null;
+        }
+
+        var privilege = (vp.State->Mode & (uint)VpMode.User) != 0 ? 1u : 0;
+        var versions = 0;
+        for (var version = block->Translations; version != null; version = version->Next)
+        {
+            if (version->Linear == linear && version->Privilege == privilege)
+            {
+                return version;
+            }
+
+            versions++;
+        }
+
+        if (versions >= MaximumVersions)
+        {
+            // So many address spaces have had the page at different addresses that most of them are gone.
+            _hasStaleVersions = true;
+            return null;
+        }
+
+        var translator = new BlockTranslator(this, new CodeEmitter(_memory, _free, LargestBlock), _scratch, vp.State);
+        var translated = translator.Translate(block, linear, privilege, _memory.Executable - _memory.Writable);
+        if (translated == null)
+        {
+            return null;
+        }
+
+        _free = (int)((translator.End - _memory.Writable + 63) & ~63);
+        translated->Next = block->Translations;
+        block->Translations = translated;
+        Translated++;
+        return translated;
+    }
+
+    /// <summary>Makes a branch lead to a block.</summary>
+    public static void Link(TranslatedBlock* from, int slot, TranslatedBlock* to)
+    {
+        var place = slot == 0 ? from->Taken : from->FallThrough;
+        if (place != null)
+        {
+            var target = to->Linear <= from->Linear ? to->Checked : to->Body;
+            Volatile.Write(ref *place, (int)(target - ((byte*)place + from->ToExecutable + 4)));
+        }
+    }
+
+    /// <summary>Makes the branches of a block's translations lead to the dispatcher again.</summary>
+    public static void Unlink(CodeBlock* block)
+    {
+        for (var version = block->Translations; version != null; version = version->Next)
+        {
+            if (version->Taken != null)
+            {
+                Volatile.Write(ref *version->Taken, version->TakenUnlinked);
+            }
+
+            if (version->FallThrough != null)
+            {
+                Volatile.Write(ref *version->FallThrough, version->FallThroughUnlinked);
+            }
+        }
+    }
+
+    /// <summary>Makes whatever a jump cache still holds of a dropped block lead to the dispatcher.</summary>
+    public void Kill(CodeBlock* block)
+    {
+        for (var version = block->Translations; version != null; version = version->Next)
+        {
+            // The entry begins with a five-byte NOP in an aligned word, for a jump to take its place at once.
+            var entry = (ulong*)(version->Entry - version->ToExecutable);
+            var distance = (uint)(int)(Miss - (version->Entry + 5));
+            Volatile.Write(ref *entry, (*entry & 0xFFFF_FF00_0000_0000) | ((ulong)distance << 8) | 0xE9);
+        }
+    }
+
+    /// <summary>Starts the other half; all blocks are dropped.</summary>
+    public void Recycle() => Use(_half ^ 1);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        BlockTranslator.FreeScratch(_scratch);
+        _memory.Dispose();
+    }
+
+    private void Use(int half)
+    {
+        _half = half;
+        _hasStaleVersions = false;
+        _free = StubSize + (half * HalfSize);
+        _limit = _free + HalfSize;
+    }
+}

@@ -1,0 +1,456 @@
+using System.Runtime.Intrinsics.X86;
+using Vitro.Hypervisor.Software.Decoding;
+using Vitro.Hypervisor.Software.Emitter;
+
+namespace Vitro.Hypervisor.Software.Translator;
+
+/// <content>What becomes of each instruction.</content>
+internal unsafe ref partial struct BlockTranslator
+{
+    // Whether an instruction becomes host code; all others are left to the interpreter one by one.
+    private static bool IsTranslatable(DecodedInstruction* i)
+    {
+        if ((i->Prefixes & Prefixes.Vex) != 0)
+        {
+            return false;
+        }
+
+        switch (i->Operation)
+        {
+            case Operation.Nop or Operation.Pause or Operation.Fence or Operation.Cbw or Operation.Cwd or Operation.Clc or Operation.Stc
+                or Operation.Cmc or Operation.Lahf or Operation.Sahf or Operation.Jcc or Operation.Jmp or Operation.Call or Operation.Ret
+                or Operation.JmpIndirect:
+                return true;
+            case Operation.CallIndirect:
+                return i->IsMemory || i->Rm != 4;
+            case Operation.Push or Operation.Leave:
+                return i->OperandSize == 8;
+            case Operation.Pop:
+                return i->OperandSize == 8 && !i->IsMemory;
+            case Operation.Lea:
+                return i->OperandSize >= 4;
+            case Operation.Mov:
+                return i->Map == 0 && HasEncodableBytes(i);
+            case Operation.Add or Operation.Or or Operation.Adc or Operation.Sbb or Operation.And or Operation.Sub or Operation.Xor
+                or Operation.Cmp or Operation.Test or Operation.Movzx or Operation.Movsx or Operation.Inc or Operation.Dec or Operation.Not
+                or Operation.Neg or Operation.Mul or Operation.ImulWide or Operation.Imul or Operation.Rol or Operation.Ror or Operation.Rcl
+                or Operation.Rcr or Operation.Shl or Operation.Sal or Operation.Shr or Operation.Sar or Operation.Setcc or Operation.Cmovcc
+                or Operation.Cmpxchg or Operation.Xadd or Operation.Xchg or Operation.Bsf or Operation.Bsr:
+                return HasEncodableBytes(i);
+            case Operation.Shld or Operation.Shrd:
+                return i->Form == OperandForm.RmRegImmediate && i->OperandSize >= 4;
+            case Operation.Bt or Operation.Bts or Operation.Btr or Operation.Btc:
+                return !i->IsMemory || i->Form == OperandForm.RmImmediate;
+            case Operation.Bswap:
+                return i->OperandSize >= 4;
+            case Operation.Popcnt:
+                return Popcnt.IsSupported;
+            case Operation.Tzcnt:
+                return Bmi1.IsSupported;
+            case Operation.Lzcnt:
+                return Lzcnt.IsSupported;
+            default:
+                return false;
+        }
+    }
+
+    // AH, DH and BH are where they are, but only without a REX prefix; CH is out of reach.
+    private static bool HasEncodableBytes(DecodedInstruction* i)
+    {
+        var hasReg = i->Form is OperandForm.RmReg or OperandForm.RegRm or OperandForm.RmRegImmediate or OperandForm.RegRmImmediate;
+        var regHigh = hasReg && i->OperandSize == 1 && (i->RegOffset & 7) != 0;
+        var rmHigh = !i->IsMemory && i->SourceSize == 1 && (i->RmOffset & 7) != 0;
+        if (!regHigh && !rmHigh)
+        {
+            return true;
+        }
+
+        if (i->OperandSize == 8 || (regHigh && i->RegOffset >> 3 == 1) || (rmHigh && i->RmOffset >> 3 == 1))
+        {
+            return false;
+        }
+
+        if (hasReg && !regHigh && !IsWithoutRex(i->Reg, i->OperandSize))
+        {
+            return false;
+        }
+
+        return i->IsMemory || rmHigh || IsWithoutRex(i->Rm, i->SourceSize);
+    }
+
+    private static bool IsWithoutRex(int register, int size) => HomeOf(register) < (size == 1 ? 4 : 8);
+
+    // True when the block cannot go on behind it.
+    private bool Emit(DecodedInstruction* i)
+    {
+        if (_live[_index] == 0)
+        {
+            _flagsParked = false;
+        }
+
+        if (!IsTranslatable(i))
+        {
+            return EmitSpecial(i);
+        }
+
+        switch (i->Operation)
+        {
+            case Operation.Jcc:
+                EmitBranch(i);
+                return true;
+            case Operation.Jmp:
+                RestoreFlags(scratchFree: true);
+                EmitTaken(i->Immediate);
+                return true;
+            case Operation.Call:
+                EmitPushConstant(_linear + i->Offset + i->Length);
+                RestoreFlags(scratchFree: true);
+                EmitTaken(i->Immediate);
+                return true;
+            case Operation.CallIndirect or Operation.JmpIndirect:
+                EmitIndirect(i);
+                return true;
+            case Operation.Ret:
+                ParkLiveFlags();
+                _c.Move64(HostRegister.Rdi, (HostRegister)GuestRsp);
+                EmitCheck(false, 8);
+                _c.Bytes([0x48, 0x8B, 0x3C, 0x0F]); // mov rdi, [rdi + rcx]
+                EmitAdjustStack(8 + (int)(ushort)i->Immediate);
+                RestoreFlags(scratchFree: true);
+                EmitIndirectJump();
+                return true;
+            case Operation.Nop:
+                return false;
+            case Operation.Pause:
+                _c.Bytes([0xF3, 0x90]);
+                return false;
+            case Operation.Fence:
+                _c.Bytes([0x0F, 0xAE, 0xF0]);
+                return false;
+            case Operation.Cbw or Operation.Cwd or Operation.Clc or Operation.Stc or Operation.Cmc or Operation.Lahf or Operation.Sahf:
+                SettleFlags(i, scratchFree: true);
+                if (i->OperandSize == 2)
+                {
+                    _c.Byte(0x66);
+                }
+
+                _c.Opcode(OpcodePrefix.None, OpcodeMap.Primary, i->Opcode, i->OperandSize == 8, 0, 0, 0);
+                return false;
+            case Operation.Push:
+                EmitPush(i);
+                return false;
+            case Operation.Pop:
+                EmitPop(i);
+                return false;
+            case Operation.Leave:
+                ParkLiveFlags();
+                _c.Move64(HostRegister.Rdi, HostRegister.Rbp);
+                EmitCheck(false, 8);
+                _c.Bytes([0x48, 0x8B, 0x3C, 0x0F]);
+                _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, true, GuestRsp, HostRegister.Rbp, 8);
+                _c.Move64(HostRegister.Rbp, HostRegister.Rdi);
+                return false;
+            case Operation.Lea:
+                EmitLoadAddress(i);
+                return false;
+            case Operation.Bswap:
+                EmitByteSwap(i);
+                return false;
+            default:
+                EmitPlain(i);
+                return false;
+        }
+    }
+
+    // What needs the processor's state or privilege.
+    private bool EmitSpecial(DecodedInstruction* i)
+    {
+        if (i->Operation == Operation.Cli && _block->Privilege == 0)
+        {
+            ParkLiveFlags();
+            _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x81, false, 4, HostRegister.Rsp, StateLayout.SystemFlags);
+            _c.Int32(~(int)RFlags.If);
+            return false;
+        }
+
+        EmitInterpret();
+        return false;
+    }
+
+    private void EmitPlain(DecodedInstruction* i)
+    {
+        var map = (OpcodeMap)i->Map;
+        int opcode = i->Opcode;
+        var group = -1;
+        var (reg, rm) = Roles(i);
+        if (i->ModRmOffset == 0)
+        {
+            switch (i->Operation)
+            {
+                case Operation.Mov when i->Form == OperandForm.RmImmediate && i->OperandSize >= 4:
+                    EmitMoveImmediate(i);
+                    return;
+                case Operation.Mov when i->Form == OperandForm.RmImmediate:
+                    opcode = i->OperandSize == 1 ? 0xC6 : 0xC7;
+                    group = 0;
+                    break;
+                case Operation.Mov:
+                    opcode = (i->Opcode & 1) | (i->Form == OperandForm.RegRm ? 0x8A : 0x88);
+                    break;
+                case Operation.Xchg:
+                    opcode = 0x87;
+                    break;
+                case Operation.Test:
+                    opcode = i->OperandSize == 1 ? 0xF6 : 0xF7;
+                    group = 0;
+                    break;
+                default:
+                    // AL or EAX with an immediate.
+                    opcode = i->OperandSize == 1 ? 0x80 : 0x81;
+                    group = (i->Opcode >> 3) & 7;
+                    break;
+            }
+        }
+        else if (reg == 0)
+        {
+            group = i->Extension;
+            if (i->Operation == Operation.Mov && i->Form == OperandForm.RmImmediate && !i->IsMemory && i->OperandSize >= 4)
+            {
+                EmitMoveImmediate(i);
+                return;
+            }
+        }
+
+        EmitCopy(i, map, opcode, group, reg, rm);
+    }
+
+    private static (int Reg, int Rm) Roles(DecodedInstruction* i)
+    {
+        switch (i->Operation)
+        {
+            case Operation.Cmp or Operation.Test:
+                return i->Form == OperandForm.RmImmediate ? (0, Read) : (Read, Read);
+            case Operation.Mov:
+                return i->Form switch
+                {
+                    OperandForm.RmImmediate => (0, Write),
+                    OperandForm.RmReg => (Read, Write),
+                    _ => (Write, Read),
+                };
+            case Operation.Movzx or Operation.Movsx:
+                return (Write, Read);
+            case Operation.Imul or Operation.Cmovcc or Operation.Bsf or Operation.Bsr or Operation.Popcnt or Operation.Tzcnt or Operation.Lzcnt:
+                return (ReadWrite, Read);
+            case Operation.Mul or Operation.ImulWide:
+                return (0, Read);
+            case Operation.Setcc:
+                return (0, Write);
+            case Operation.Bt:
+                return i->Form == OperandForm.RmImmediate ? (0, Read) : (Read, Read);
+            case Operation.Xchg or Operation.Xadd:
+                return (ReadWrite, ReadWrite);
+            case Operation.Cmpxchg or Operation.Shld or Operation.Shrd:
+                return (Read, ReadWrite);
+            default:
+                return i->Form switch
+                {
+                    OperandForm.RmReg => (Read, ReadWrite),
+                    OperandForm.RegRm => (ReadWrite, Read),
+                    _ => (0, ReadWrite),
+                };
+        }
+    }
+
+    private void EmitMoveImmediate(DecodedInstruction* i)
+    {
+        var home = Located(i->Rm, T0);
+        EmitConstant(home, i->OperandSize == 4 ? (uint)i->Immediate : i->Immediate);
+        if (home == T0)
+        {
+            _c.Store64(HostRegister.Rsp, StateLayout.Gpr(i->Rm), HostRegister.Rdi);
+        }
+    }
+
+    private void EmitByteSwap(DecodedInstruction* i)
+    {
+        var home = Fetch(i->Rm, T0);
+        _c.Opcode(OpcodePrefix.None, OpcodeMap.Escape0F, 0xC8 | (home & 7), i->OperandSize == 8, 0, 0, home);
+        if (home == T0)
+        {
+            _c.Store64(HostRegister.Rsp, StateLayout.Gpr(i->Rm), HostRegister.Rdi);
+        }
+    }
+
+    private void EmitLoadAddress(DecodedInstruction* i)
+    {
+        var home = Located(i->Reg, T0);
+        if (i->Base == DecodedInstruction.RipBase)
+        {
+            var value = (_linear + (ulong)i->Displacement) & i->AddressMask;
+            EmitConstant(home, i->OperandSize == 4 ? (uint)value : value);
+        }
+        else
+        {
+            LoadSpilledAddress(i);
+            EmitLea(home, Math.Min(i->OperandSize, i->AddressSize), i);
+        }
+
+        if (home == T0)
+        {
+            _c.Store64(HostRegister.Rsp, StateLayout.Gpr(i->Reg), HostRegister.Rdi);
+        }
+    }
+
+    private void EmitAdjustStack(int bytes) =>
+        _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, true, GuestRsp, (HostRegister)GuestRsp, bytes);
+
+    // RDI + RCX is where 8 bytes below the stack pointer lie.
+    private void EmitStackSlot()
+    {
+        _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, true, T0, (HostRegister)GuestRsp, -8);
+        EmitCheck(true, 8);
+    }
+
+    private void EmitPush(DecodedInstruction* i)
+    {
+        ParkLiveFlags();
+        if (i->IsMemory)
+        {
+            EmitMemory(i, false, 8);
+            EmitParkOperand();
+            EmitStackSlot();
+            EmitStoreParked();
+        }
+        else if (i->Form == OperandForm.Immediate)
+        {
+            EmitStackSlot();
+            EmitStoreImmediate((int)i->Immediate);
+        }
+        else
+        {
+            EmitStackSlot();
+            var home = HomeOf(i->Rm);
+            if (home == TranslationStubs.Spilled)
+            {
+                _c.Bytes([0x48, 0x8D, 0x0C, 0x39]); // lea rcx, [rcx + rdi]
+                _c.Load64(HostRegister.Rdi, HostRegister.Rsp, StateLayout.Gpr(i->Rm));
+                _c.Store64(HostRegister.Rcx, 0, HostRegister.Rdi);
+            }
+            else
+            {
+                _c.Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x89, true, home, T1, T0);
+                _c.ModRmIndexed(home, T0, T1, 0, 0);
+            }
+        }
+
+        EmitAdjustStack(-8);
+    }
+
+    // The loaded 8 bytes wait in the state while RDI and RCX serve another access.
+    private void EmitParkOperand()
+    {
+        _c.Bytes([0x48, 0x8B, 0x3C, 0x0F]); // mov rdi, [rdi + rcx]
+        _c.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdi);
+    }
+
+    private void EmitStoreParked()
+    {
+        _c.Bytes([0x48, 0x8D, 0x0C, 0x39]);
+        _c.Load64(HostRegister.Rdi, HostRegister.Rsp, StateLayout.Parked);
+        _c.Store64(HostRegister.Rcx, 0, HostRegister.Rdi);
+    }
+
+    private void EmitStoreImmediate(int value)
+    {
+        _c.Bytes([0x48, 0xC7, 0x04, 0x0F]); // mov qword [rdi + rcx], value
+        _c.Int32(value);
+    }
+
+    private void EmitPushConstant(ulong value)
+    {
+        ParkLiveFlags();
+        EmitStackSlot();
+        if ((long)value == (int)value)
+        {
+            EmitStoreImmediate((int)value);
+        }
+        else
+        {
+            _c.Bytes([0x48, 0x8D, 0x0C, 0x39]);
+            EmitConstant(T0, value);
+            _c.Store64(HostRegister.Rcx, 0, HostRegister.Rdi);
+        }
+
+        EmitAdjustStack(-8);
+    }
+
+    private void EmitPop(DecodedInstruction* i)
+    {
+        ParkLiveFlags();
+        _c.Move64(HostRegister.Rdi, (HostRegister)GuestRsp);
+        EmitCheck(false, 8);
+        var home = Located(i->Rm, T0);
+        _c.Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x8B, true, home, T1, T0);
+        _c.ModRmIndexed(home, T0, T1, 0, 0);
+        if (home == T0)
+        {
+            _c.Store64(HostRegister.Rsp, StateLayout.Gpr(i->Rm), HostRegister.Rdi);
+        }
+
+        if (home != GuestRsp)
+        {
+            EmitAdjustStack(8);
+        }
+    }
+
+    private void EmitBranch(DecodedInstruction* i)
+    {
+        RestoreFlags(scratchFree: true);
+        var isNear = IsSamePage(i->Immediate);
+        if (isNear)
+        {
+            AlignDisplacement(2);
+        }
+
+        _c.Byte(0x0F);
+        _c.Byte(0x80 | (i->Opcode & 15));
+        AddCold(isNear ? ColdKind.Taken : ColdKind.FarTaken);
+        _c.Int32(0);
+        EmitFallThrough((ulong)(i->Offset + i->Length));
+    }
+
+    private void EmitIndirect(DecodedInstruction* i)
+    {
+        var isCall = i->Operation == Operation.CallIndirect;
+        if (i->IsMemory)
+        {
+            EmitMemory(i, false, 8);
+            if (isCall)
+            {
+                EmitParkOperand();
+                EmitPushConstant(_linear + i->Offset + i->Length);
+                _c.Load64(HostRegister.Rdi, HostRegister.Rsp, StateLayout.Parked);
+            }
+            else
+            {
+                _c.Bytes([0x48, 0x8B, 0x3C, 0x0F]);
+            }
+        }
+        else
+        {
+            if (isCall)
+            {
+                EmitPushConstant(_linear + i->Offset + i->Length);
+            }
+
+            var home = Fetch(i->Rm, T0);
+            if (home != T0)
+            {
+                _c.Move64(HostRegister.Rdi, (HostRegister)home);
+            }
+        }
+
+        RestoreFlags(scratchFree: true);
+        EmitIndirectJump();
+    }
+}

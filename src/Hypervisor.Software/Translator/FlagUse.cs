@@ -1,0 +1,81 @@
+using Vitro.Hypervisor.Software.Decoding;
+
+namespace Vitro.Hypervisor.Software.Translator;
+
+/// <summary>Which arithmetic flags instructions read and which they certainly replace.</summary>
+internal static unsafe class FlagUse
+{
+    private const uint Carry = LazyFlags.Carry;
+    private const uint All = LazyFlags.All;
+    private const uint LowByte = All & 0xFF;
+
+    /// <summary>Flags a condition reads, by its number in opcodes.</summary>
+    public static uint OfCondition(int condition) => (condition >> 1) switch
+    {
+        0 => LazyFlags.Overflow,
+        1 => Carry,
+        2 => LazyFlags.Zero,
+        3 => Carry | LazyFlags.Zero,
+        4 => LazyFlags.Sign,
+        5 => LazyFlags.Parity,
+        6 => LazyFlags.Sign | LazyFlags.Overflow,
+        _ => LazyFlags.Sign | LazyFlags.Overflow | LazyFlags.Zero,
+    };
+
+    /// <summary>Flags read before anything is written, and flags replaced whatever the operands are.</summary>
+    public static uint Read(DecodedInstruction* i, out uint replaced)
+    {
+        replaced = 0;
+        switch (i->Operation)
+        {
+            case Operation.Add or Operation.Sub or Operation.Cmp or Operation.Neg or Operation.Or or Operation.And or Operation.Xor
+                or Operation.Test or Operation.Imul or Operation.ImulWide or Operation.Mul or Operation.Xadd or Operation.Cmpxchg
+                or Operation.Popcnt:
+                replaced = All;
+                return 0;
+            case Operation.Adc or Operation.Sbb:
+                replaced = All;
+                return Carry;
+            case Operation.Inc or Operation.Dec:
+                replaced = All & ~Carry;
+                return 0;
+            case Operation.Shl or Operation.Shr or Operation.Sal or Operation.Sar:
+                replaced = IsShifted(i) ? All : 0;
+                return 0;
+            case Operation.Rol or Operation.Ror:
+                replaced = IsShifted(i) ? Carry : 0;
+                return 0;
+            case Operation.Rcl or Operation.Rcr:
+                return Carry;
+            case Operation.Shld or Operation.Shrd:
+                replaced = i->Form == OperandForm.RmRegImmediate && IsCountSet(i) ? All : 0;
+                return 0;
+            case Operation.Bt or Operation.Bts or Operation.Btr or Operation.Btc:
+                replaced = Carry;
+                return 0;
+            case Operation.Setcc or Operation.Cmovcc or Operation.Jcc:
+                return OfCondition(i->Opcode & 15);
+            case Operation.Clc or Operation.Stc:
+                replaced = Carry;
+                return 0;
+            case Operation.Cmc:
+                return Carry;
+            case Operation.Lahf:
+                return LowByte;
+            case Operation.Sahf:
+                replaced = LowByte;
+                return 0;
+            case Operation.Mov or Operation.Movzx or Operation.Movsx or Operation.Lea or Operation.Push or Operation.Pop or Operation.Not
+                or Operation.Xchg or Operation.Bswap or Operation.Cbw or Operation.Cwd or Operation.Nop or Operation.Pause or Operation.Fence
+                or Operation.Jmp or Operation.JmpIndirect or Operation.Call or Operation.CallIndirect or Operation.Ret or Operation.Leave
+                or Operation.Bsf or Operation.Bsr or Operation.Tzcnt or Operation.Lzcnt:
+                return 0;
+            default:
+                return All;
+        }
+    }
+
+    private static bool IsShifted(DecodedInstruction* i) => i->Form == OperandForm.RmImmediate && IsCountSet(i);
+
+    private static bool IsCountSet(DecodedInstruction* i) => (i->Immediate & (i->OperandSize == 8 ? 63u : 31u)) != 0;
+}

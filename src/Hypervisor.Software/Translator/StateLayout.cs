@@ -1,0 +1,62 @@
+namespace Vitro.Hypervisor.Software.Translator;
+
+/// <summary>
+/// Distances from the stack pointer of translated code to fields of the state. The pointer is 128 bytes into the state, so that
+/// the hot fields have one-byte displacements; signal frames skip the 128 bytes below it, as the System V convention has it.
+/// </summary>
+internal static unsafe class StateLayout
+{
+    /// <summary>From the state to the stack pointer.</summary>
+    public const int Bias = 128;
+
+    static StateLayout()
+    {
+        VpState state;
+        var start = (byte*)&state;
+        Requests = (int)((byte*)&state.Requests - start) - Bias;
+        LoadTlb = (int)((byte*)&state.LoadTlb - start) - Bias;
+        StoreTlb = (int)((byte*)&state.StoreTlb - start) - Bias;
+        Parked = (int)((byte*)&state.Parked - start) - Bias;
+        ParkedFlags = (int)((byte*)&state.ParkedFlags - start) - Bias;
+        ParkedRax = (int)((byte*)&state.ParkedRax - start) - Bias;
+        ExitRecord = (int)((byte*)&state.ExitRecord - start) - Bias;
+        HostStack = (int)((byte*)&state.HostStack - start) - Bias;
+        FlagLeft = (int)((byte*)&state.FlagLeft - start) - Bias;
+        FlagOperation = (int)((byte*)&state.FlagOperation - start) - Bias;
+        SystemFlags = (int)((byte*)&state.SystemFlags - start) - Bias;
+        FsBase = (int)((byte*)&state.Fs.Base - start) - Bias;
+        GsBase = (int)((byte*)&state.Gs.Base - start) - Bias;
+    }
+
+    public static int Requests { get; }
+
+    public static int LoadTlb { get; }
+
+    public static int StoreTlb { get; }
+
+    public static int Parked { get; }
+
+    public static int ParkedFlags { get; }
+
+    public static int ParkedRax { get; }
+
+    public static int ExitRecord { get; }
+
+    public static int HostStack { get; }
+
+    public static int FlagLeft { get; }
+
+    public static int FlagOperation { get; }
+
+    public static int SystemFlags { get; }
+
+    public static int FsBase { get; }
+
+    public static int GsBase { get; }
+
+    /// <summary>The place of a guest register.</summary>
+    public static int Gpr(int number) => (number * 8) - Bias;
+
+    /// <summary>A privilege's jump cache.</summary>
+    public static int JumpTable(uint privilege) => JumpCache.TableDistance(privilege) - Bias;
+}

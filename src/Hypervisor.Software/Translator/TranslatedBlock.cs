@@ -1,0 +1,73 @@
+using System.Runtime.InteropServices;
+using Vitro.Hypervisor.Software.Interpreter;
+
+namespace Vitro.Hypervisor.Software.Translator;
+
+/// <summary>A block translated to host code for one linear address and privilege. It lies before its code, in the writable view.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct TranslatedBlock
+{
+    /// <summary>The decoded block it was made of.</summary>
+    public CodeBlock* Block;
+
+    /// <summary>Linear address of its first instruction, part of the code.</summary>
+    public ulong Linear;
+
+    /// <summary>0 in the kernel, 1 at CPL 3: which jump cache its exits use.</summary>
+    public uint Privilege;
+
+    /// <summary>What the jump cache holds: tests that RDI is <see cref="Linear"/>, then as <see cref="Checked"/>. Executable view, 8-byte aligned.</summary>
+    public byte* Entry;
+
+    /// <summary>Tests for requests, then the body: for backward branches.</summary>
+    public byte* Checked;
+
+    /// <summary>The first instruction.</summary>
+    public byte* Body;
+
+    /// <summary>Next translation of the same block.</summary>
+    public TranslatedBlock* Next;
+
+    /// <summary>Displacements of the branch taken and not taken in the writable view; null when there is none to link.</summary>
+    public int* Taken;
+    public int* FallThrough;
+
+    /// <summary>Their values while they lead to the dispatcher.</summary>
+    public int TakenUnlinked;
+    public int FallThroughUnlinked;
+
+    /// <summary>Distance from the writable to the executable view.</summary>
+    public long ToExecutable;
+}
+
+/// <summary>Why translated code was left; the record lies in the code, and RDI names it.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct ExitRecord
+{
+    /// <summary>The block left; null for a jump whose target the jump cache does not know.</summary>
+    public TranslatedBlock* Block;
+    public ExitKind Kind;
+
+    /// <summary>Number of the instruction.</summary>
+    public ushort Index;
+
+    /// <summary>Bytes from the record to where execution goes on after the instruction; 0 when it does not.</summary>
+    public int Resume;
+}
+
+/// <summary>Kinds of exits.</summary>
+internal enum ExitKind : ushort
+{
+    /// <summary>RIP is in VpState.Parked.</summary>
+    Jump,
+
+    /// <summary>The instruction is to be interpreted.</summary>
+    Interpret,
+
+    /// <summary>The direct branch that ends the block is taken, or not: its target is not linked yet.</summary>
+    Taken,
+    FallThrough,
+
+    /// <summary>Something is requested; RIP is the block's.</summary>
+    Request,
+}

@@ -1,0 +1,206 @@
+using Vitro.Hypervisor.Software.Decoding;
+using Vitro.Hypervisor.Software.Interpreter;
+using Vitro.Hypervisor.Vid;
+
+namespace Vitro.Hypervisor.Software.Translator;
+
+/// <summary>Executes one virtual processor by translated 64-bit code; what cannot be translated goes to the interpreter.</summary>
+internal sealed unsafe class TranslatedCore : IExecutionCore
+{
+    private readonly SoftwareVirtualProcessor _vp;
+    private readonly VpState* _state;
+    private readonly CodeCache _cache;
+    private readonly BlockTranslations _translations;
+    private readonly InstructionInterpreter _interpreter;
+
+    /// <summary>Creates the core of one processor.</summary>
+    public TranslatedCore(SoftwareVirtualProcessor vp, CodeCache cache)
+    {
+        _vp = vp;
+        _state = vp.State;
+        _cache = cache;
+        _translations = cache.Translations!;
+        _interpreter = new InstructionInterpreter(vp, cache);
+        JumpCache.Fill(_state, _translations.Miss);
+    }
+
+    private uint Privilege => (_state->Mode & (uint)VpMode.User) != 0 ? 1u : 0;
+
+    /// <inheritdoc/>
+    public void Run(SoftwareVirtualProcessor vp)
+    {
+        var state = _state;
+        _interpreter.IsLeaving = false;
+        do
+        {
+            if ((state->Mode & (uint)VpMode.Stepping) != 0)
+            {
+                _interpreter.RunStepping();
+                continue;
+            }
+
+            var block = _interpreter.Find(state);
+            if (block != null)
+            {
+                RunFrom(block);
+            }
+
+            if (state->FaultVector >= 0 && _vp.DeliverFault() == InstructionResult.Leave)
+            {
+                return;
+            }
+        }
+        while (!_interpreter.IsLeaving && Volatile.Read(ref state->Requests) == 0);
+    }
+
+    /// <inheritdoc/>
+    public void Step(SoftwareVirtualProcessor vp) => _interpreter.Step(vp);
+
+    /// <inheritdoc/>
+    public void OnCodeModified() => _interpreter.OnCodeModified();
+
+    private void RunFrom(CodeBlock* block)
+    {
+        if ((_state->Mode & (uint)VpMode.Code64) == 0)
+        {
+            _interpreter.RunBlocks(block);
+            return;
+        }
+
+        var translated = GetTranslation(block);
+        if (translated == null)
+        {
+            Interpret(block);
+            return;
+        }
+
+        if (!IsFetchable(translated->Linear))
+        {
+            // Waiting for the cache's lock dropped the TLB: look it all up again.
+            return;
+        }
+
+        JumpCache.Set(_state, translated->Privilege, translated->Linear, translated->Entry, _translations.Miss);
+        RunTranslated(translated);
+    }
+
+    // What is kept by linear address has to be in the fetch TLB.
+    private bool IsFetchable(ulong linear) =>
+        linear - _state->FetchTlb[(linear >> 12) & (TlbEntry.SetSize - 1)].Tag < GuestMemory.PageSize;
+
+    private TranslatedBlock* GetTranslation(CodeBlock* block)
+    {
+        var linear = _state->Rip;
+        var privilege = Privilege;
+        for (var version = block->Translations; version != null; version = version->Next)
+        {
+            if (version->Linear == linear && version->Privilege == privilege)
+            {
+                return version;
+            }
+        }
+
+        return block->SecondHost == null ? _cache.Translate(_vp, block, linear) : null;
+    }
+
+    // One instruction of a block that has no translation.
+    private void Interpret(CodeBlock* block)
+    {
+        if (block->HostPc != null)
+        {
+            _ = _interpreter.ExecuteSingle(CodeBlock.Instructions(block));
+        }
+    }
+
+    private void RunTranslated(TranslatedBlock* translated)
+    {
+        var state = _state;
+        var target = translated->Body;
+        while (true)
+        {
+            if (state->FlagOperation != LazyFlags.Explicit)
+            {
+                LazyFlags.Set(state, LazyFlags.Get(state));
+            }
+
+            _translations.Enter(state, target);
+            var record = (ExitRecord*)state->ExitRecord;
+            if (record->Kind == ExitKind.Jump)
+            {
+                state->Rip = state->Parked;
+                return;
+            }
+
+            translated = record->Block;
+            var block = translated->Block;
+            switch (record->Kind)
+            {
+                case ExitKind.Interpret:
+                    var emptied = _cache.Emptied;
+                    var instruction = CodeBlock.Instructions(block) + record->Index;
+                    state->Rip = translated->Linear + instruction->Offset;
+                    var next = _interpreter.ExecuteSingle(instruction);
+                    if (next != InstructionInterpreter.NextStep.Continue || _cache.Emptied != emptied || block->HostPc == null)
+                    {
+                        return;
+                    }
+
+                    target = (byte*)record + record->Resume;
+                    break;
+                case ExitKind.Taken:
+                    state->Rip = translated->Linear + (CodeBlock.Instructions(block) + record->Index)->Immediate;
+                    if (!Follow(ref translated, 0))
+                    {
+                        return;
+                    }
+
+                    target = translated->Body;
+                    break;
+                case ExitKind.FallThrough:
+                    var last = CodeBlock.Instructions(block) + record->Index;
+                    state->Rip = translated->Linear + last->Offset + last->Length;
+                    if (!Follow(ref translated, 1))
+                    {
+                        return;
+                    }
+
+                    target = translated->Body;
+                    break;
+                default:
+                    state->Rip = translated->Linear;
+                    return;
+            }
+        }
+    }
+
+    // Goes on with the block at RIP, linking the branch that led there.
+    private bool Follow(ref TranslatedBlock* from, int slot)
+    {
+        if (_state->Requests != 0)
+        {
+            return false;
+        }
+
+        var emptied = _cache.Emptied;
+        var next = _interpreter.Find(_state);
+        if (next == null || next->SecondHost != null)
+        {
+            return false;
+        }
+
+        var translated = GetTranslation(next);
+        if (translated == null || _cache.Emptied != emptied)
+        {
+            return false;
+        }
+
+        _cache.Link(_vp, from, slot, translated);
+        if (_cache.Emptied != emptied || !IsFetchable(translated->Linear))
+        {
+            return false;
+        }
+
+        from = translated;
+        return true;
+    }
+}

@@ -1,0 +1,105 @@
+using Vitro.Hypervisor.Software.Emitter;
+
+namespace Vitro.Hypervisor.Software.Translator;
+
+/// <summary>The code between C# and translated blocks.</summary>
+internal static unsafe class TranslationStubs
+{
+    /// <summary>The guest registers that live in host registers, and where.</summary>
+    private static ReadOnlySpan<byte> Homes => [0, 10, 2, 3, 15, 5, 6, 11, 8, Spilled, Spilled, Spilled, 12, 13, 14, 9];
+
+    /// <summary>In place of a host register's number: the guest register stays in the state.</summary>
+    public const byte Spilled = 255;
+
+    /// <summary>The host register that holds a guest register, or <see cref="Spilled"/>.</summary>
+    public static byte HomeOf(int guestRegister) => Homes[guestRegister];
+
+    /// <summary>Takes the state and the address to go on at; the flags are explicit.</summary>
+    public static void EmitEnter(ref CodeEmitter code)
+    {
+        foreach (var register in Saved)
+        {
+            code.Push(register);
+        }
+
+        code.Store64(HostRegister.Rdi, StateLayout.HostStack + StateLayout.Bias, HostRegister.Rsp);
+        code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, true, (int)HostRegister.Rsp, HostRegister.Rdi, StateLayout.Bias); // lea
+        code.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rsi);
+        code.Load32(HostRegister.Rax, HostRegister.Rsp, StateLayout.FlagLeft);
+        code.Bytes([0x89, 0xC1]); // mov ecx, eax
+        code.Bytes([0xC1, 0xE9, 0x0B]); // shr ecx, 11
+        code.Bytes([0x88, 0xC4]); // mov ah, al
+        code.Bytes([0x88, 0xC8]); // mov al, cl
+        EmitFlagsFromAx(ref code);
+        for (var guest = 0; guest < 16; guest++)
+        {
+            if (HomeOf(guest) != Spilled)
+            {
+                code.Load64((HostRegister)HomeOf(guest), HostRegister.Rsp, StateLayout.Gpr(guest));
+            }
+        }
+
+        code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0xFF, false, 4, HostRegister.Rsp, StateLayout.Parked); // jmp
+    }
+
+    /// <summary>Stores registers and flags, and returns; RDI is the exit record.</summary>
+    public static void EmitLeave(ref CodeEmitter code)
+    {
+        code.Store64(HostRegister.Rsp, StateLayout.ExitRecord, HostRegister.Rdi);
+        for (var guest = 0; guest < 16; guest++)
+        {
+            if (HomeOf(guest) != Spilled)
+            {
+                code.Store64(HostRegister.Rsp, StateLayout.Gpr(guest), (HostRegister)HomeOf(guest));
+            }
+        }
+
+        EmitFlagsToAx(ref code);
+        code.Bytes([0x0F, 0xB6, 0xCC]); // movzx ecx, ah
+        code.Arithmetic32(4, HostRegister.Rcx, 0xD5);
+        code.Bytes([0x0F, 0xB6, 0xC0]); // movzx eax, al
+        code.Bytes([0xC1, 0xE0, 0x0B]); // shl eax, 11
+        code.Bytes([0x09, 0xC8]); // or eax, ecx
+        code.Store64(HostRegister.Rsp, StateLayout.FlagLeft, HostRegister.Rax);
+        code.Bytes([0x31, 0xC0]); // xor eax, eax: LazyFlags.Explicit
+        code.Store32(HostRegister.Rsp, StateLayout.FlagOperation, HostRegister.Rax);
+        code.Load64(HostRegister.Rsp, HostRegister.Rsp, StateLayout.HostStack);
+        for (var n = Saved.Length - 1; n >= 0; n--)
+        {
+            code.Pop(Saved[n]);
+        }
+
+        code.Return();
+    }
+
+    /// <summary>A jump whose target the jump cache does not know: RDI is its linear address.</summary>
+    public static void EmitMiss(ref CodeEmitter code, byte* leave)
+    {
+        code.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdi);
+        code.Bytes([0x48, 0x8D, 0x3D]); // lea rdi, [rip + distance of the record]
+        code.Int32(5);
+        code.Byte(0xE9);
+        code.Int32((int)(leave - (code.Executable + 4)));
+        for (var n = 0; n < sizeof(ExitRecord); n++)
+        {
+            code.Byte(0);
+        }
+    }
+
+    /// <summary>SF, ZF, AF, PF, CF to AH, OF to AL.</summary>
+    public static void EmitFlagsToAx(ref CodeEmitter code)
+    {
+        code.Byte(0x9F); // lahf
+        code.Bytes([0x0F, 0x90, 0xC0]); // seto al
+    }
+
+    /// <summary>The reverse.</summary>
+    public static void EmitFlagsFromAx(ref CodeEmitter code)
+    {
+        code.Bytes([0x04, 0x7F]); // add al, 7Fh
+        code.Byte(0x9E); // sahf
+    }
+
+    private static ReadOnlySpan<HostRegister> Saved =>
+        [HostRegister.Rbx, HostRegister.Rbp, HostRegister.R12, HostRegister.R13, HostRegister.R14, HostRegister.R15];
+}
