@@ -77,12 +77,14 @@ internal static class InterpreterBenchmark
         {
             var before = Instructions(vp);
             var watch = Stopwatch.StartNew();
+            var processorTime = Environment.CpuUsage.TotalTime;
             using var timer = new Timer(_ => vp.Cancel(), null, duration, Timeout.InfiniteTimeSpan);
             var exit = vp.Run();
             var executed = Instructions(vp) - before;
+            processorTime = Environment.CpuUsage.TotalTime - processorTime;
             Console.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{exit.Reason} {exit.Detail} {executed / watch.Elapsed.TotalSeconds / 1e6:F0} MIPS"));
+                $"{exit.Reason} {exit.Detail} {executed / watch.Elapsed.TotalSeconds / 1e6:F0} MIPS, {executed / processorTime.TotalSeconds / 1e6:F0} a processor second"));
         }
     }
 

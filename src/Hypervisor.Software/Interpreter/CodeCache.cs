@@ -358,6 +358,11 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
 
             HandlerSelection.Select(instruction, (VpMode)mode);
             MarkLinkable(instruction, (int)(linear & 0xFFF));
+            if (count > 1)
+            {
+                HandlerSelection.Fuse(instruction - 1, instruction);
+            }
+
             offset += instruction->Length;
             if (EndsBlock(instruction->Operation))
             {

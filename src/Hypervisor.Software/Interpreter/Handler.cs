@@ -202,4 +202,21 @@ internal enum Handler : ushort
     JmpMemory,
     VectorRegister,
     VectorMemory,
+
+    // Comparisons with the JE or JNE that follows them.
+    TestRR64ThenJe,
+    CmpRR64ThenJe,
+    CmpRI64ThenJe,
+    CmpMI64ThenJe,
+    CmpRM64ThenJe,
+    TestRR32ThenJe,
+    CmpRR32ThenJe,
+    CmpRI32ThenJe,
+    CmpMI32ThenJe,
+    CmpRM32ThenJe,
+    TestRI32ThenJe,
+    TestRR8ThenJe,
+    TestRI8ThenJe,
+    TestMI8ThenJe,
+    CmpMI8ThenJe,
 }

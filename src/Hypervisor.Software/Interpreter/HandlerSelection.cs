@@ -16,6 +16,35 @@ internal static unsafe class HandlerSelection
         instruction->Handler = (ushort)Choose(instruction, mode);
     }
 
+    /// <summary>Joins a comparison to a JE or JNE right behind it.</summary>
+    public static void Fuse(DecodedInstruction* comparison, DecodedInstruction* branch)
+    {
+        if ((Handler)branch->Handler is not (Handler.Je or Handler.Jne))
+        {
+            return;
+        }
+
+        comparison->Handler = (ushort)((Handler)comparison->Handler switch
+        {
+            Handler.TestRR64 => Handler.TestRR64ThenJe,
+            Handler.CmpRR64 => Handler.CmpRR64ThenJe,
+            Handler.CmpRI64 => Handler.CmpRI64ThenJe,
+            Handler.CmpMI64 => Handler.CmpMI64ThenJe,
+            Handler.CmpRM64 => Handler.CmpRM64ThenJe,
+            Handler.TestRR32 => Handler.TestRR32ThenJe,
+            Handler.CmpRR32 => Handler.CmpRR32ThenJe,
+            Handler.CmpRI32 => Handler.CmpRI32ThenJe,
+            Handler.CmpMI32 => Handler.CmpMI32ThenJe,
+            Handler.CmpRM32 => Handler.CmpRM32ThenJe,
+            Handler.TestRI32 => Handler.TestRI32ThenJe,
+            Handler.TestRR8 => Handler.TestRR8ThenJe,
+            Handler.TestRI8 => Handler.TestRI8ThenJe,
+            Handler.TestMI8 => Handler.TestMI8ThenJe,
+            Handler.CmpMI8 => Handler.CmpMI8ThenJe,
+            var other => other,
+        });
+    }
+
     private static Handler Choose(DecodedInstruction* instruction, VpMode mode)
     {
         var code64 = (mode & VpMode.Code64) != 0;

@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using Vitro.Hypervisor.Software.Decoding;
 
@@ -98,8 +99,102 @@ internal sealed unsafe partial class InstructionInterpreter
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void SetSubtractFlags8(VpState* vp, ulong left, ulong right) =>
-        SetFlags(vp, LazyFlags.Subtract, left, right, (ulong)(sbyte)(left - right));
+    private static ulong SetSubtractFlags8(VpState* vp, ulong left, ulong right)
+    {
+        var result = (ulong)(sbyte)(left - right);
+        SetFlags(vp, LazyFlags.Subtract, left, right, result);
+        return result;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void SetSubtractFlags16(VpState* vp, ulong left, ulong right) =>
+        SetFlags(vp, LazyFlags.Subtract, left, right, (ulong)(short)(left - right));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong TestFlags(VpState* vp, ulong result)
+    {
+        SetLogicFlags(vp, result);
+        return result;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong AddCarry64(VpState* vp, ulong left, ulong right)
+    {
+        var result = left + right + Carry(vp);
+        SetFlags(vp, LazyFlags.AddCarry, left, right, result);
+        return result;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong SubtractBorrow64(VpState* vp, ulong left, ulong right)
+    {
+        var result = left - right - Carry(vp);
+        SetFlags(vp, LazyFlags.SubtractBorrow, left, right, result);
+        return result;
+    }
+
+    private static uint SubtractBorrow32(VpState* vp, ulong left, ulong right)
+    {
+        var result = (ulong)(int)(left - right - Carry(vp));
+        SetFlags(vp, LazyFlags.SubtractBorrow, left, right, result);
+        return (uint)result;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong RotateLeft64(VpState* vp, ulong value, int count)
+    {
+        var result = BitOperations.RotateLeft(value, count);
+        SetRotateFlagsLazily(vp, (uint)result & 1, ((uint)result ^ (uint)(result >> 63)) & 1);
+        return result;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static uint RotateLeft32(VpState* vp, uint value, int count)
+    {
+        var result = BitOperations.RotateLeft(value, count);
+        SetRotateFlagsLazily(vp, result & 1, (result ^ (result >> 31)) & 1);
+        return result;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong RotateRight64(VpState* vp, ulong value, int count)
+    {
+        var result = BitOperations.RotateRight(value, count);
+        SetRotateFlagsLazily(vp, (uint)(result >> 63), (uint)((result >> 63) ^ (result >> 62)) & 1);
+        return result;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static uint RotateRight32(VpState* vp, uint value, int count)
+    {
+        var result = BitOperations.RotateRight(value, count);
+        SetRotateFlagsLazily(vp, result >> 31, ((result >> 31) ^ (result >> 30)) & 1);
+        return result;
+    }
+
+    private static void Increment64(VpState* vp, byte* address)
+    {
+        SetIncrementFlags64(vp, *(ulong*)address + 1);
+        *(ulong*)address += 1;
+    }
+
+    private static void Increment32(VpState* vp, byte* address)
+    {
+        SetIncrementFlags32(vp, (ulong)(*(int*)address + 1));
+        *(uint*)address += 1;
+    }
+
+    private static void Decrement64(VpState* vp, byte* address)
+    {
+        SetDecrementFlags64(vp, *(ulong*)address - 1);
+        *(ulong*)address -= 1;
+    }
+
+    private static void Decrement32(VpState* vp, byte* address)
+    {
+        SetDecrementFlags32(vp, (ulong)(*(int*)address - 1));
+        *(uint*)address -= 1;
+    }
 
     private static void SetIncrementFlags(VpState* vp, ulong result, ulong minimum)
     {
@@ -190,6 +285,7 @@ internal sealed unsafe partial class InstructionInterpreter
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static ulong ShiftLeft(VpState* vp, ulong value, int count, int bits)
     {
         if (count == 0)
@@ -203,6 +299,7 @@ internal sealed unsafe partial class InstructionInterpreter
         return bits == 64 ? result : (uint)result;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static ulong ShiftRight(VpState* vp, ulong value, int count, int bits)
     {
         if (count == 0)
@@ -212,6 +309,14 @@ internal sealed unsafe partial class InstructionInterpreter
 
         var result = value >> count;
         SetRightShiftFlags(vp, bits == 64 ? result : (ulong)(int)result, (uint)(value >> (count - 1)) & 1, bits == 64 ? value : (ulong)(int)value);
+        return result;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong ShiftRightSigned(VpState* vp, ulong value, int count)
+    {
+        var result = (ulong)((long)value >> count);
+        SetArithmeticShiftFlags(vp, result, (uint)(value >> (count - 1)) & 1);
         return result;
     }
 }

@@ -645,22 +645,13 @@ internal sealed unsafe partial class InstructionInterpreter
                     *Rm(vp, i) = result;
                     break;
                 case Handler.ShlRI64:
-                    left = *Rm(vp, i);
-                    result = left << (int)i->Immediate;
-                    SetShiftFlags(vp, result, (uint)(left >> (64 - (int)i->Immediate)) & 1, result);
-                    *Rm(vp, i) = result;
+                    *Rm(vp, i) = ShiftLeft(vp, *Rm(vp, i), (int)i->Immediate, 64);
                     break;
                 case Handler.ShrRI64:
-                    left = *Rm(vp, i);
-                    result = left >> (int)i->Immediate;
-                    SetRightShiftFlags(vp, result, (uint)(left >> ((int)i->Immediate - 1)) & 1, left);
-                    *Rm(vp, i) = result;
+                    *Rm(vp, i) = ShiftRight(vp, *Rm(vp, i), (int)i->Immediate, 64);
                     break;
                 case Handler.SarRI64:
-                    left = *Rm(vp, i);
-                    result = (ulong)((long)left >> (int)i->Immediate);
-                    SetArithmeticShiftFlags(vp, result, (uint)(left >> ((int)i->Immediate - 1)) & 1);
-                    *Rm(vp, i) = result;
+                    *Rm(vp, i) = ShiftRightSigned(vp, *Rm(vp, i), (int)i->Immediate);
                     break;
                 case Handler.ImulRR64:
                     linear = (ulong)Math.BigMul((long)*Reg(vp, i), (long)*Rm(vp, i), out var low);
@@ -686,22 +677,13 @@ internal sealed unsafe partial class InstructionInterpreter
                     *Rm(vp, i) = (uint)result;
                     break;
                 case Handler.ShlRI32:
-                    left = *Rm(vp, i);
-                    result = (ulong)(int)(left << (int)i->Immediate);
-                    SetShiftFlags(vp, result, (uint)(left >> (32 - (int)i->Immediate)) & 1, result);
-                    *Rm(vp, i) = (uint)result;
+                    *Rm(vp, i) = ShiftLeft(vp, (uint)*Rm(vp, i), (int)i->Immediate, 32);
                     break;
                 case Handler.ShrRI32:
-                    left = (uint)*Rm(vp, i);
-                    result = left >> (int)i->Immediate;
-                    SetRightShiftFlags(vp, (ulong)(int)result, (uint)(left >> ((int)i->Immediate - 1)) & 1, (ulong)(int)left);
-                    *Rm(vp, i) = result;
+                    *Rm(vp, i) = ShiftRight(vp, (uint)*Rm(vp, i), (int)i->Immediate, 32);
                     break;
                 case Handler.SarRI32:
-                    left = (ulong)(int)*Rm(vp, i);
-                    result = (ulong)((long)left >> (int)i->Immediate);
-                    SetArithmeticShiftFlags(vp, result, (uint)(left >> ((int)i->Immediate - 1)) & 1);
-                    *Rm(vp, i) = (uint)result;
+                    *Rm(vp, i) = (uint)ShiftRightSigned(vp, (ulong)(int)*Rm(vp, i), (int)i->Immediate);
                     break;
                 case Handler.ImulRR32:
                     linear = (ulong)((long)(int)*Reg(vp, i) * (int)*Rm(vp, i));
@@ -729,50 +711,26 @@ internal sealed unsafe partial class InstructionInterpreter
                     *Reg(vp, i) = (uint)*(Condition.Test(vp, i->Opcode) ? Rm(vp, i) : Reg(vp, i));
                     break;
                 case Handler.AdcRR64:
-                    left = *Rm(vp, i);
-                    linear = *Reg(vp, i);
-                    result = left + linear + Carry(vp);
-                    SetFlags(vp, LazyFlags.AddCarry, left, linear, result);
-                    *Rm(vp, i) = result;
+                    *Rm(vp, i) = AddCarry64(vp, *Rm(vp, i), *Reg(vp, i));
                     break;
                 case Handler.AdcRI64:
-                    left = *Rm(vp, i);
-                    linear = i->Immediate;
-                    result = left + linear + Carry(vp);
-                    SetFlags(vp, LazyFlags.AddCarry, left, linear, result);
-                    *Rm(vp, i) = result;
+                    *Rm(vp, i) = AddCarry64(vp, *Rm(vp, i), i->Immediate);
                     break;
                 case Handler.AdcRM64:
                     if (!Load(vp, Address(vp, i), 8, out p)) goto General;
-                    left = *Reg(vp, i);
-                    linear = *(ulong*)p;
-                    result = left + linear + Carry(vp);
-                    SetFlags(vp, LazyFlags.AddCarry, left, linear, result);
-                    *Reg(vp, i) = result;
+                    *Reg(vp, i) = AddCarry64(vp, *Reg(vp, i), *(ulong*)p);
                     break;
                 case Handler.SbbRR64:
-                    left = *Rm(vp, i);
-                    linear = *Reg(vp, i);
-                    result = left - linear - Carry(vp);
-                    SetFlags(vp, LazyFlags.SubtractBorrow, left, linear, result);
-                    *Rm(vp, i) = result;
+                    *Rm(vp, i) = SubtractBorrow64(vp, *Rm(vp, i), *Reg(vp, i));
                     break;
                 case Handler.SbbRR32:
-                    left = (ulong)(int)*Rm(vp, i);
-                    linear = (ulong)(int)*Reg(vp, i);
-                    result = (ulong)(int)(left - linear - Carry(vp));
-                    SetFlags(vp, LazyFlags.SubtractBorrow, left, linear, result);
-                    *Rm(vp, i) = (uint)result;
+                    *Rm(vp, i) = SubtractBorrow32(vp, (ulong)(int)*Rm(vp, i), (ulong)(int)*Reg(vp, i));
                     break;
                 case Handler.RolRI64:
-                    result = BitOperations.RotateLeft(*Rm(vp, i), (int)i->Immediate);
-                    SetRotateFlagsLazily(vp, (uint)result & 1, ((uint)result ^ (uint)(result >> 63)) & 1);
-                    *Rm(vp, i) = result;
+                    *Rm(vp, i) = RotateLeft64(vp, *Rm(vp, i), (int)i->Immediate);
                     break;
                 case Handler.RorRI64:
-                    result = BitOperations.RotateRight(*Rm(vp, i), (int)i->Immediate);
-                    SetRotateFlagsLazily(vp, (uint)(result >> 63), (uint)((result >> 63) ^ (result >> 62)) & 1);
-                    *Rm(vp, i) = result;
+                    *Rm(vp, i) = RotateRight64(vp, *Rm(vp, i), (int)i->Immediate);
                     break;
                 case Handler.ShlRC64:
                     *Rm(vp, i) = ShiftLeft(vp, *Rm(vp, i), (int)vp->Gpr[1] & 63, 64);
@@ -785,28 +743,20 @@ internal sealed unsafe partial class InstructionInterpreter
                     break;
                 case Handler.IncM64:
                     if (!Store(vp, Address(vp, i), 8, out p)) goto General;
-                    result = *(ulong*)p + 1;
-                    SetIncrementFlags64(vp, result);
-                    *(ulong*)p = result;
+                    Increment64(vp, p);
                     break;
                 case Handler.DecM64:
                     if (!Store(vp, Address(vp, i), 8, out p)) goto General;
-                    result = *(ulong*)p - 1;
-                    SetDecrementFlags64(vp, result);
-                    *(ulong*)p = result;
+                    Decrement64(vp, p);
                     break;
                 case Handler.BtRI64:
                     SetBitTestFlag(vp, *Rm(vp, i), 1UL << (int)i->Immediate);
                     break;
                 case Handler.RolRI32:
-                    result = BitOperations.RotateLeft((uint)*Rm(vp, i), (int)i->Immediate);
-                    SetRotateFlagsLazily(vp, (uint)result & 1, ((uint)result ^ (uint)(result >> 31)) & 1);
-                    *Rm(vp, i) = result;
+                    *Rm(vp, i) = RotateLeft32(vp, (uint)*Rm(vp, i), (int)i->Immediate);
                     break;
                 case Handler.RorRI32:
-                    result = BitOperations.RotateRight((uint)*Rm(vp, i), (int)i->Immediate);
-                    SetRotateFlagsLazily(vp, (uint)(result >> 31), (uint)((result >> 31) ^ (result >> 30)) & 1);
-                    *Rm(vp, i) = result;
+                    *Rm(vp, i) = RotateRight32(vp, (uint)*Rm(vp, i), (int)i->Immediate);
                     break;
                 case Handler.ShlRC32:
                     *Rm(vp, i) = ShiftLeft(vp, (uint)*Rm(vp, i), (int)vp->Gpr[1] & 31, 32);
@@ -819,15 +769,11 @@ internal sealed unsafe partial class InstructionInterpreter
                     break;
                 case Handler.IncM32:
                     if (!Store(vp, Address(vp, i), 4, out p)) goto General;
-                    result = (ulong)(*(int*)p + 1);
-                    SetIncrementFlags32(vp, result);
-                    *(uint*)p = (uint)result;
+                    Increment32(vp, p);
                     break;
                 case Handler.DecM32:
                     if (!Store(vp, Address(vp, i), 4, out p)) goto General;
-                    result = (ulong)(*(int*)p - 1);
-                    SetDecrementFlags32(vp, result);
-                    *(uint*)p = (uint)result;
+                    Decrement32(vp, p);
                     break;
                 case Handler.BtRI32:
                     SetBitTestFlag(vp, *Rm(vp, i), 1UL << (int)i->Immediate);
@@ -850,17 +796,13 @@ internal sealed unsafe partial class InstructionInterpreter
                     break;
                 case Handler.CmpMI16:
                     if (!Load(vp, Address(vp, i), 2, out p)) goto General;
-                    left = (ulong)*(short*)p;
-                    SetFlags(vp, LazyFlags.Subtract, left, i->Immediate, (ulong)(short)(left - i->Immediate));
+                    SetSubtractFlags16(vp, (ulong)*(short*)p, i->Immediate);
                     break;
                 case Handler.CmpRR16:
-                    left = (ulong)(short)*Rm(vp, i);
-                    linear = (ulong)(short)*Reg(vp, i);
-                    SetFlags(vp, LazyFlags.Subtract, left, linear, (ulong)(short)(left - linear));
+                    SetSubtractFlags16(vp, (ulong)(short)*Rm(vp, i), (ulong)(short)*Reg(vp, i));
                     break;
                 case Handler.CmpRI16:
-                    left = (ulong)(short)*Rm(vp, i);
-                    SetFlags(vp, LazyFlags.Subtract, left, i->Immediate, (ulong)(short)(left - i->Immediate));
+                    SetSubtractFlags16(vp, (ulong)(short)*Rm(vp, i), i->Immediate);
                     break;
                 case Handler.Cdqe:
                     vp->Gpr[0] = (ulong)(int)vp->Gpr[0];
@@ -895,18 +837,69 @@ internal sealed unsafe partial class InstructionInterpreter
                     if (!Load(vp, Address(vp, i), 8, out p)) goto General;
                     vp->Rip = *(ulong*)p;
                     goto Indirect;
-                case Handler.VectorRegister:
-                    if (!VectorRegister(vp, i)) goto General;
-                    break;
-                case Handler.VectorMemory:
-                    if (!VectorMemory(vp, i)) goto General;
-                    break;
+                case Handler.TestRR64ThenJe:
+                    result = TestFlags(vp, *Rm(vp, i) & *Reg(vp, i));
+                    goto IfZero;
+                case Handler.CmpRR64ThenJe:
+                    result = SetSubtractFlags64(vp, *Rm(vp, i), *Reg(vp, i));
+                    goto IfZero;
+                case Handler.CmpRI64ThenJe:
+                    result = SetSubtractFlags64(vp, *Rm(vp, i), i->Immediate);
+                    goto IfZero;
+                case Handler.CmpMI64ThenJe:
+                    if (!Load(vp, Address(vp, i), 8, out p)) goto General;
+                    result = SetSubtractFlags64(vp, *(ulong*)p, i->Immediate);
+                    goto IfZero;
+                case Handler.CmpRM64ThenJe:
+                    if (!Load(vp, Address(vp, i), 8, out p)) goto General;
+                    result = SetSubtractFlags64(vp, *Reg(vp, i), *(ulong*)p);
+                    goto IfZero;
+                case Handler.TestRR32ThenJe:
+                    result = TestFlags(vp, (ulong)(int)*Rm(vp, i) & (ulong)(int)*Reg(vp, i));
+                    goto IfZero;
+                case Handler.CmpRR32ThenJe:
+                    result = SetSubtractFlags32(vp, (ulong)(int)*Rm(vp, i), (ulong)(int)*Reg(vp, i));
+                    goto IfZero;
+                case Handler.CmpRI32ThenJe:
+                    result = SetSubtractFlags32(vp, (ulong)(int)*Rm(vp, i), i->Immediate);
+                    goto IfZero;
+                case Handler.CmpMI32ThenJe:
+                    if (!Load(vp, Address(vp, i), 4, out p)) goto General;
+                    result = SetSubtractFlags32(vp, (ulong)(int)*(uint*)p, i->Immediate);
+                    goto IfZero;
+                case Handler.CmpRM32ThenJe:
+                    if (!Load(vp, Address(vp, i), 4, out p)) goto General;
+                    result = SetSubtractFlags32(vp, (ulong)(int)*Reg(vp, i), (ulong)(int)*(uint*)p);
+                    goto IfZero;
+                case Handler.TestRI32ThenJe:
+                    result = TestFlags(vp, (ulong)(int)*Rm(vp, i) & i->Immediate);
+                    goto IfZero;
+                case Handler.TestRR8ThenJe:
+                    result = TestFlags(vp, (ulong)((sbyte)*Rm8(vp, i) & (sbyte)*Reg8(vp, i)));
+                    goto IfZero;
+                case Handler.TestRI8ThenJe:
+                    result = TestFlags(vp, (ulong)(sbyte)*Rm8(vp, i) & i->Immediate);
+                    goto IfZero;
+                case Handler.TestMI8ThenJe:
+                    if (!Load(vp, Address(vp, i), 1, out p)) goto General;
+                    result = TestFlags(vp, (ulong)*(sbyte*)p & i->Immediate);
+                    goto IfZero;
+                case Handler.CmpMI8ThenJe:
+                    if (!Load(vp, Address(vp, i), 1, out p)) goto General;
+                    result = SetSubtractFlags8(vp, (ulong)*(sbyte*)p, i->Immediate);
+                    goto IfZero;
                 default:
                     goto General;
             }
 
             i++;
             continue;
+
+            // A comparison and the JE or JNE behind it in one step.
+        IfZero:
+            i++;
+            if ((result == 0) != ((i->Opcode & 1) != 0)) goto Taken;
+            goto NotTaken;
         General:
             switch (ExecuteGeneral(vp, block, i))
             {
