@@ -11,4 +11,5 @@ var root = new RootCommand("Vitro runs Hyper-V-compatible virtual machines on Li
     VhdCommand.Create(),
 };
 
-return await root.Parse(args).InvokeAsync();
+// A machine that is asked to end by a signal shuts its guest down first; the default of two seconds would cut that short.
+return await root.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromSeconds(90) });

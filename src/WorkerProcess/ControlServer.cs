@@ -33,7 +33,7 @@ internal sealed class ControlServer : IAsyncDisposable
         Directory.CreateDirectory(ControlSocketPath.Folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         if (File.Exists(path))
         {
-            if (Answers(path))
+            if (ControlSocketPath.IsServed(path))
             {
                 throw new IOException($"A machine named '{machineName}' runs already for this user.");
             }
@@ -64,20 +64,6 @@ internal sealed class ControlServer : IAsyncDisposable
         await _accepting;
         File.Delete(_path);
         _stop.Dispose();
-    }
-
-    private static bool Answers(string path)
-    {
-        using var probe = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        try
-        {
-            probe.Connect(new UnixDomainSocketEndPoint(path));
-            return true;
-        }
-        catch (SocketException)
-        {
-            return false;
-        }
     }
 
     private async Task AcceptAsync()

@@ -1,3 +1,5 @@
+using System.Net.Sockets;
+
 namespace Vitro.Configuration.Control;
 
 /// <summary>Where the control sockets of running machines lie.</summary>
@@ -18,9 +20,25 @@ public static class ControlSocketPath
     /// <summary>The socket of a machine.</summary>
     public static string Of(string machineName) => Path.Combine(Folder, machineName + ".sock");
 
-    /// <summary>Names of the machines that have a socket.</summary>
+    /// <summary>Names of the machines that run: those whose socket somebody serves.</summary>
     public static IEnumerable<string> RunningMachines() =>
         Directory.Exists(Folder)
-            ? Directory.EnumerateFiles(Folder, "*.sock").Select(file => Path.GetFileNameWithoutExtension(file)).Order(StringComparer.Ordinal)
+            ? Directory.EnumerateFiles(Folder, "*.sock").Where(IsServed).Select(file => Path.GetFileNameWithoutExtension(file))
+                .Order(StringComparer.Ordinal)
             : [];
+
+    /// <summary>Whether a worker serves the socket; one that was killed leaves its file behind.</summary>
+    public static bool IsServed(string socketPath)
+    {
+        using var probe = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            probe.Connect(new UnixDomainSocketEndPoint(socketPath));
+            return true;
+        }
+        catch (Exception error) when (error is SocketException or ArgumentException)
+        {
+            return false;
+        }
+    }
 }
