@@ -17,7 +17,8 @@ internal static class InspectCommand
         var machine = new Argument<string>("machine") { Description = "Name of the running machine." };
         var path = new Argument<string>("path")
         {
-            Description = "Part of the tree, for example vmbus/channels/3/ring.", DefaultValueFactory = _ => "",
+            Description = "Part of the tree, for example vmbus/channels/3/ring.",
+            DefaultValueFactory = _ => "",
         };
         var json = new Option<bool>("--json") { Description = "Print JSON." };
         var command = new Command("inspect", "Show the live state of a running machine as a tree.") { machine, path, json };

@@ -36,7 +36,10 @@ internal sealed class GuestProcess : IDisposable
     {
         var start = new ProcessStartInfo(program, arguments)
         {
-            RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false,
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            UseShellExecute = false,
         };
         return new GuestProcess(Process.Start(start) ?? throw new InvalidOperationException($"{program} did not start."));
     }

@@ -13,27 +13,32 @@ internal static class RunCommand
         var name = new Option<string>("--name") { Description = "Name of the machine.", DefaultValueFactory = _ => FreeName() };
         var kernel = new Option<string>("--kernel")
         {
-            Description = "Kernel to boot: a Linux bzImage, or an ELF file with a PVH or multiboot-1 entry.", Required = true,
+            Description = "Kernel to boot: a Linux bzImage, or an ELF file with a PVH or multiboot-1 entry.",
+            Required = true,
         };
         var initrd = new Option<string[]>("--initrd")
         {
-            Description = "Initial RAM disk, or a multiboot module (repeatable).", DefaultValueFactory = _ => [],
+            Description = "Initial RAM disk, or a multiboot module (repeatable).",
+            DefaultValueFactory = _ => [],
         };
         var append = new Option<string>("--append") { Description = "Kernel command line.", DefaultValueFactory = _ => "" };
         var disk = new Option<string[]>("--disk")
         {
-            Description = "Disk image on the synthetic SCSI controller (repeatable; FILE or FILE,ro).", DefaultValueFactory = _ => [],
+            Description = "Disk image on the synthetic SCSI controller (repeatable; FILE or FILE,ro).",
+            DefaultValueFactory = _ => [],
         };
         var memory = new Option<string>("--memory") { Description = "RAM, for example 512M or 2G.", DefaultValueFactory = _ => "1G" };
         var processors = new Option<string>("--processors")
         {
-            Description = "Number of virtual processors.", DefaultValueFactory = _ => "1",
+            Description = "Number of virtual processors.",
+            DefaultValueFactory = _ => "1",
         };
         var engine = new Option<string>("--engine") { Description = "auto or software.", DefaultValueFactory = _ => "auto" };
         var cpu = new Option<string?>("--cpu") { Description = "Processor model the guest sees." };
         var serial = new Option<string>("--serial")
         {
-            Description = "First serial port: stdio, file:PATH or socket:PATH.", DefaultValueFactory = _ => "stdio",
+            Description = "First serial port: stdio, file:PATH or socket:PATH.",
+            DefaultValueFactory = _ => "stdio",
         };
         var debugExit = new Option<string?>("--debug-exit")
         {

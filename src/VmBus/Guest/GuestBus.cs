@@ -163,7 +163,12 @@ public sealed class GuestBus
         userData.CopyTo(data);
         Post(new OpenChannel
         {
-            ChannelId = channelId, OpenId = channelId, RingGpadl = gpadl, TargetVp = targetVp, DownstreamPageOffset = downstreamPage, UserData = data,
+            ChannelId = channelId,
+            OpenId = channelId,
+            RingGpadl = gpadl,
+            TargetVp = targetVp,
+            DownstreamPageOffset = downstreamPage,
+            UserData = data,
         });
         return Wait<OpenChannelResult>(result => result.ChannelId == channelId).Status;
     }

@@ -20,7 +20,10 @@ internal sealed class VmBusMessagesTarget : IFuzzTarget
         {
             connection.Offer(new VmBusOffer
             {
-                Name = $"service{i}", InterfaceType = VmBusClass.Scsi, InstanceId = new Guid(i, 0, 0, new byte[8]), MaximumSubChannels = 2,
+                Name = $"service{i}",
+                InterfaceType = VmBusClass.Scsi,
+                InstanceId = new Guid(i, 0, 0, new byte[8]),
+                MaximumSubChannels = 2,
             });
         }
 

@@ -100,7 +100,10 @@ public sealed class AcpiTests
             {
                 process = Process.Start(new ProcessStartInfo("iasl", ["-d", "dsdt.aml"])
                 {
-                    WorkingDirectory = folder.FullName, RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false,
+                    WorkingDirectory = folder.FullName,
+                    RedirectStandardOutput = true,
+                    RedirectStandardError = true,
+                    UseShellExecute = false,
                 });
             }
             catch (System.ComponentModel.Win32Exception)

@@ -120,7 +120,7 @@ internal sealed class KernelFiles : IDisposable
     internal static void U64(byte[] file, int offset, ulong value) => BinaryPrimitives.WriteUInt64LittleEndian(file.AsSpan(offset), value);
 
     /// <summary><see cref="Elf64"/> with its defaults, packed by <c>xz --check=crc32 --x86 --lzma2</c>.</summary>
-    private const string XzOfElf = 
+    private const string XzOfElf =
         "/Td6WFoAAAFpIt42AgEEACEBFgANhjUf4AT/AS9dAD+RRYRoPYmm2orMk+JO8ePLpJkNXihnXShU5DirTeV/ZKX+sWw+wcrdRqXbOP6HCVVTmN"
         + "W4n9QJtSwzeGGGF7OzhSddOMWlyBrXsm0Wqq+5h6FSqcWqLWL8MzE5jxT9L3P1OQVjclMJqKyfXk6MOcoNdbmDWRmYHe/g9+9fj8YfyNqkNvAQ"
         + "gw/OF6gAqXuzlTEs20Mq3upxNgxp6D9vmEzLSxoM17TE2OsQZAQowMr30OpnKnrph18yJ+g35p9cELXUn6xx9HNQt22lJi9pTmszZej1lWLKyc"

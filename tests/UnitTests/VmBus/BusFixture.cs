@@ -43,7 +43,10 @@ internal sealed class EchoService(string name = "echo", int maximumSubChannels =
 {
     public VmBusOffer Offer { get; } = new()
     {
-        Name = name, InterfaceType = VmBusClass.Heartbeat, InstanceId = Guid.NewGuid(), MaximumSubChannels = maximumSubChannels,
+        Name = name,
+        InterfaceType = VmBusClass.Heartbeat,
+        InstanceId = Guid.NewGuid(),
+        MaximumSubChannels = maximumSubChannels,
         UserDefined = new byte[] { 1, 2, 3 },
     };
 

@@ -72,7 +72,12 @@ public sealed class ChannelMessageTests
         user[119] = 0x66;
         ChannelMessage.Write(_bytes, new OpenChannel
         {
-            ChannelId = 1, OpenId = 2, RingGpadl = 3, TargetVp = 4, DownstreamPageOffset = 5, UserData = user,
+            ChannelId = 1,
+            OpenId = 2,
+            RingGpadl = 3,
+            TargetVp = 4,
+            DownstreamPageOffset = 5,
+            UserData = user,
         });
 
         Assert.Equal([5u, 0, 1, 2, 3, 4, 5], Enumerable.Range(0, 7).Select(i => UInt32(i * 4)));

@@ -111,12 +111,19 @@ internal sealed class ConnectionRecorder : IConnectionActions
 
     internal void Open(OfferedChannel channel, uint gpadl = 0xE1E10, uint targetVp = 0) => Guest(new OpenChannel
     {
-        ChannelId = channel.ChannelId, OpenId = channel.ChannelId, RingGpadl = gpadl, TargetVp = targetVp, DownstreamPageOffset = 2,
+        ChannelId = channel.ChannelId,
+        OpenId = channel.ChannelId,
+        RingGpadl = gpadl,
+        TargetVp = targetVp,
+        DownstreamPageOffset = 2,
     });
 
     internal static VmBusOffer NewOffer(int maximumSubChannels = 4) => new()
     {
-        Name = "test", InterfaceType = VmBusClass.Scsi, InstanceId = Guid.NewGuid(), MaximumSubChannels = maximumSubChannels,
+        Name = "test",
+        InterfaceType = VmBusClass.Scsi,
+        InstanceId = Guid.NewGuid(),
+        MaximumSubChannels = maximumSubChannels,
     };
 
     internal static ulong Range(uint byteCount, uint byteOffset) => byteCount | ((ulong)byteOffset << 32);

@@ -79,13 +79,16 @@ public sealed class VmBusHostTests
     public void Completions_that_find_the_ring_full_come_later_and_in_order()
     {
         using var bus = new BusFixture();
-        bus.Host.Offer(new EchoService { Opened = static channel =>
+        bus.Host.Offer(new EchoService
+        {
+            Opened = static channel =>
         {
             for (var i = 0; i < 1000; i++)
             {
                 channel.SendInBand(new byte[100], (ulong)i);
             }
-        } });
+        }
+        });
         bus.Host.Start();
         using var channel = bus.Guest.Open(bus.Guest.ConnectAndEnumerate()[0].ChannelId, pagesEachWay: 2);
 
@@ -99,7 +102,9 @@ public sealed class VmBusHostTests
     public void A_batch_costs_one_signal()
     {
         using var bus = new BusFixture();
-        bus.Host.Offer(new EchoService { Opened = channel =>
+        bus.Host.Offer(new EchoService
+        {
+            Opened = channel =>
         {
             channel.BeginBatch();
             for (var i = 0; i < 20; i++)
@@ -109,7 +114,8 @@ public sealed class VmBusHostTests
 
             Assert.Equal(0, bus.Ports.EventCount);
             channel.EndBatch();
-        } });
+        }
+        });
         bus.Host.Start();
         using var channel = bus.Guest.Open(bus.Guest.ConnectAndEnumerate()[0].ChannelId);
 
@@ -122,13 +128,16 @@ public sealed class VmBusHostTests
     public void Sub_channels_are_offered_on_request_and_rescinded_with_their_primary_channel()
     {
         using var bus = new BusFixture();
-        bus.Host.Offer(new EchoService(maximumSubChannels: 3) { Opened = static channel =>
+        bus.Host.Offer(new EchoService(maximumSubChannels: 3)
+        {
+            Opened = static channel =>
         {
             if (channel.SubChannelIndex == 0)
             {
                 channel.OfferSubChannels(8);
             }
-        } });
+        }
+        });
         bus.Host.Start();
         using var primary = bus.Guest.Open(bus.Guest.ConnectAndEnumerate()[0].ChannelId);
         var offers = bus.Guest.WaitForOffers(4);
