@@ -128,6 +128,13 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
     /// <summary>Makes a direct branch go straight to its target, both being blocks of one page.</summary>
     public void Link(SoftwareVirtualProcessor vp, CodeBlock* from, void** slot, CodeBlock* to)
     {
+        // A loop across a page border comes here each time round: it must not take the lock of all processors for nothing.
+        if (to->SecondHost != null || from->SecondHost != null
+            || ((ulong)from->HostPc ^ (ulong)to->HostPc) >= GuestMemory.PageSize)
+        {
+            return;
+        }
+
         Enter(vp);
         if (from->HostPc != null && to->HostPc != null && to->SecondHost == null && from->SecondHost == null
             && ((ulong)from->HostPc ^ (ulong)to->HostPc) < GuestMemory.PageSize)
