@@ -1,4 +1,5 @@
 using System.Net.Sockets;
+using Microsoft.Win32.SafeHandles;
 using Vitro.Configuration;
 using Vitro.WorkerProcess;
 
@@ -58,7 +59,9 @@ internal abstract class SerialEnd : ISerialEnd, IAsyncDisposable
         protected override async Task PumpAsync(
             Func<ReadOnlyMemory<byte>, CancellationToken, ValueTask> receive, Action detach, CancellationToken cancellationToken)
         {
-            var input = Console.OpenStandardInput();
+            // The console class edits whole lines of a terminal; a serial line wants each key as it is pressed.
+            using var handle = new SafeFileHandle(0, ownsHandle: false);
+            using var input = new FileStream(handle, FileAccess.Read, bufferSize: 0);
             var buffer = new byte[256];
             int count;
             while ((count = await input.ReadAsync(buffer, cancellationToken)) > 0)
