@@ -1,5 +1,5 @@
 using System.Buffers.Binary;
-using System.Numerics;
+using System.Runtime.CompilerServices;
 using Vitro.Hypervisor.Software.Decoding;
 
 namespace Vitro.Hypervisor.Software.Interpreter;
@@ -10,13 +10,15 @@ namespace Vitro.Hypervisor.Software.Interpreter;
 /// </content>
 /// <remarks>
 /// While a block runs VpState.Rip is the address of its start; addresses and branch targets were biased for that by the
-/// decoder. The method must stay below the sizes at which the JIT gives up optimising (60 KB of IL, 2000 basic blocks).
+/// decoder. Optimised from the first call: it is hot at once, and too large to be compiled several times on the way.
+/// The method must stay below the sizes at which the JIT gives up optimising (60 KB of IL, 2000 basic blocks).
 /// </remarks>
 internal sealed unsafe partial class InstructionInterpreter
 {
     private const uint PageSize = 4096;
 
     /// <summary>Runs blocks, starting with one, until a request, an undelivered fault in fetching, or an instruction that must leave.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Execute(VpState* vp, CodeBlock* block)
     {
         var i = CodeBlock.Instructions(block);
