@@ -12,4 +12,6 @@ var root = new RootCommand("Vitro runs Hyper-V-compatible virtual machines on Li
 };
 
 // A machine that is asked to end by a signal shuts its guest down first; the default of two seconds would cut that short.
-return await root.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromSeconds(90) });
+var command = root.Parse(args);
+var code = await command.InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromSeconds(90) });
+return command.Errors.Count > 0 ? ExitCodes.BadInput : code;

@@ -30,8 +30,8 @@ public sealed record VirtualMachineDefinition
     /// <summary>Disks on the synthetic SCSI controller, LUN by position.</summary>
     public IReadOnlyList<DiskDefinition> Disks { get; init; } = [];
 
-    /// <summary>Port of the ISA debug-exit device; null leaves it out.</summary>
-    public ushort? DebugExitPort { get; init; }
+    /// <summary>Adds the ISA debug-exit device at port 0xF4, for test kernels.</summary>
+    public bool HasDebugExit { get; init; }
 }
 
 /// <summary>Which engine runs a machine.</summary>

@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.InteropServices;
 using Vitro.Hypervisor.Engine;
 using Vitro.Platform;
@@ -27,6 +28,16 @@ public sealed class SoftwareEngine : IHypervisorEngine
 
     /// <inheritdoc/>
     public CpuidTable GetSupportedCpuid() => CpuModel.X8664V2.Cpuid.Clone();
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> ProcessorModels { get; } = [CpuModel.X8664V2.Name, CpuModel.X8664V1.Name];
+
+    /// <inheritdoc/>
+    public bool TryGetProcessorModel(string name, [NotNullWhen(true)] out CpuidTable? cpuid)
+    {
+        cpuid = CpuModel.All.FirstOrDefault(model => model.Name == name)?.Cpuid.Clone();
+        return cpuid is not null;
+    }
 
     /// <inheritdoc/>
     public IPartition CreatePartition(PartitionOptions options)

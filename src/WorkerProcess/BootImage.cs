@@ -49,7 +49,8 @@ internal static class BootImage
         }
         catch (BootException error)
         {
-            throw new DefinitionException("--kernel or --initrd", $"'{error.File}' {error.Cause}", error.Cure);
+            var argument = definition.Boot.Initrd.Contains(error.File, StringComparer.Ordinal) ? "--initrd" : "--kernel";
+            throw new DefinitionException(argument, $"{error.File}: {error.Cause}", char.ToUpperInvariant(error.Cure[0]) + error.Cure[1..]);
         }
     }
 }

@@ -14,7 +14,7 @@ internal static class DiskFiles
         }
         catch (BlockIOException error)
         {
-            throw new DefinitionException("--disk", error.Message.TrimEnd('.'), "'vitro vhd check' examines a disk and repairs it");
+            throw new DefinitionException("--disk", error.Message);
         }
     }
 }

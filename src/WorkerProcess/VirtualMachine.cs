@@ -54,7 +54,7 @@ public sealed class VirtualMachine : IAsyncDisposable, IInspectable
                 LowMemoryBytes = _ram.LowRamSize,
                 HighMemoryBytes = _ram.HighRamSize,
                 SerialBackends = [new SerialBackend(host.Serial)],
-                HasDebugExit = definition.DebugExitPort is not null,
+                HasDebugExit = definition.HasDebugExit,
             },
             ports,
             new MmioBus());
@@ -67,7 +67,7 @@ public sealed class VirtualMachine : IAsyncDisposable, IInspectable
             Apic = _chipset.LocalApics,
         };
         _hypervisor = new HypervisorInterface(_gpa, _clock, options);
-        var cpuid = engine.GetSupportedCpuid();
+        var cpuid = ProcessorModel(engine, definition.ProcessorModel);
         HypervCpuid.AddTo(cpuid, options.Features);
         _partition = engine.CreatePartition(new PartitionOptions
         {
@@ -210,6 +210,14 @@ public sealed class VirtualMachine : IAsyncDisposable, IInspectable
         _ram.Dispose();
         _clock.Dispose();
     }
+
+    private static CpuidTable ProcessorModel(IHypervisorEngine engine, string? name) =>
+        engine.TryGetProcessorModel(name ?? engine.ProcessorModels[0], out var cpuid)
+            ? cpuid
+            : throw new DefinitionException(
+                "--cpu",
+                $"'{name}' is no processor model of the {engine.Name} engine",
+                $"Use {string.Join(" or ", engine.ProcessorModels)}");
 
     private void OnProcessorExit(IVirtualProcessor processor, VpExit exit)
     {

@@ -40,9 +40,9 @@ internal static class RunCommand
             Description = "First serial port: stdio, file:PATH or socket:PATH.",
             DefaultValueFactory = _ => "stdio",
         };
-        var debugExit = new Option<string?>("--debug-exit")
+        var debugExit = new Option<bool>("--debug-exit")
         {
-            Description = "Port of an ISA debug-exit device, for test kernels (for example 0xf4).",
+            Description = "Add an ISA debug-exit device at port 0xf4, for test kernels.",
         };
         var statistics = new Option<bool>("--statistics") { Description = "Print what the engine did when the machine ends." };
         var check = new Option<bool>("--check")
@@ -72,7 +72,7 @@ internal static class RunCommand
                         CommandLine = result.GetValue(append)!,
                     },
                     Disks = [.. result.GetValue(disk)!.Select(ParseDisk)],
-                    DebugExitPort = ParsePort(result.GetValue(debugExit)),
+                    HasDebugExit = result.GetValue(debugExit),
                 };
                 var serialPort = SerialChoice.Parse(result.GetValue(serial)!);
                 return result.GetValue(check)
@@ -113,18 +113,4 @@ internal static class RunCommand
 
     private static DiskDefinition ParseDisk(string text) =>
         text.EndsWith(",ro", StringComparison.Ordinal) ? new DiskDefinition(text[..^3], ReadOnly: true) : new DiskDefinition(text);
-
-    private static ushort? ParsePort(string? text)
-    {
-        if (text is null)
-        {
-            return null;
-        }
-
-        var hex = text.StartsWith("0x", StringComparison.OrdinalIgnoreCase);
-        return ushort.TryParse(
-            hex ? text[2..] : text, hex ? NumberStyles.AllowHexSpecifier : NumberStyles.None, CultureInfo.InvariantCulture, out var port)
-            ? port
-            : throw new DefinitionException("--debug-exit", $"'{text}' is no port number", "Write a number from 0 to 0xffff, for example 0xf4");
-    }
 }

@@ -15,6 +15,12 @@ public interface IHypervisorEngine
     /// </summary>
     CpuidTable GetSupportedCpuid();
 
+    /// <summary>Names of the processor models a machine may be given; the first is the default.</summary>
+    IReadOnlyList<string> ProcessorModels { get; }
+
+    /// <summary>The CPUID leaves of a processor model; false when the engine has none of that name.</summary>
+    bool TryGetProcessorModel(string name, [System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out CpuidTable? cpuid);
+
     /// <summary>Creates the partition.</summary>
     /// <exception cref="HypervisorException">The host refuses, or the options ask for what the engine lacks.</exception>
     IPartition CreatePartition(PartitionOptions options);

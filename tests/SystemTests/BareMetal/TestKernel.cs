@@ -40,7 +40,7 @@ internal static class TestKernel
         MemoryBytes = 64 << 20,
         ProcessorCount = processors,
         Boot = new LinuxBootDefinition { Kernel = Assemble(name), CommandLine = commandLine },
-        DebugExitPort = 0xF4,
+        HasDebugExit = true,
     };
 
     /// <summary>Runs a kernel of checks to its end; every check that failed is in the failure's text.</summary>
