@@ -114,11 +114,12 @@ internal abstract class BlockMappedDisk : VirtualDisk
 
     internal override void Write(long offset, in BufferSlice source, bool durable)
     {
-        Modify(offset, source.Length);
+        Modify();
         var allocated = false;
         var epoch = Epochs.Enter();
         try
         {
+            ChangeObserver?.BeforeChange(offset, source.Length);
             var done = 0;
             while (done < source.Length)
             {
@@ -245,7 +246,7 @@ internal abstract class BlockMappedDisk : VirtualDisk
     /// <param name="cancellation">Stops between blocks.</param>
     internal void ReleaseZeroBlocks(bool readContent, IProgress<DiskProgress>? progress, CancellationToken cancellation)
     {
-        Modify(0, 0);
+        Modify();
         var buffer = readContent ? new byte[1 << 20] : [];
         for (long block = 0; block < BlockCount && !cancellation.IsCancellationRequested; block++)
         {
@@ -283,8 +284,34 @@ internal abstract class BlockMappedDisk : VirtualDisk
     /// <summary>Sets bits of sectors whose payload has been written.</summary>
     private protected abstract void MarkSectors(long block, int sector, int count);
 
-    /// <summary>Tells observers and the format that a range is about to change.</summary>
-    private protected void Modify(long offset, long length)
+    /// <summary>Waits until every request that has begun is over; new ones may begin meanwhile.</summary>
+    internal void DrainRequests()
+    {
+        lock (_commitLock)
+        {
+            var wait = default(SpinWait);
+            for (var turns = 0; turns < 2;)
+            {
+                if (Epochs.PreviousIsOver())
+                {
+                    Epochs.Turn();
+                    turns++;
+                }
+                else
+                {
+                    wait.SpinOnce();
+                }
+            }
+
+            while (!Epochs.PreviousIsOver())
+            {
+                wait.SpinOnce();
+            }
+        }
+    }
+
+    /// <summary>Prepares for a change, before the request enters its epoch.</summary>
+    private protected void Modify()
     {
         _failure?.Throw();
         if (!_modified)
@@ -298,8 +325,6 @@ internal abstract class BlockMappedDisk : VirtualDisk
                 }
             }
         }
-
-        ChangeObserver?.BeforeChange(offset, length);
     }
 
     private void CommitNow()
@@ -312,7 +337,6 @@ internal abstract class BlockMappedDisk : VirtualDisk
             }
 
             Commit();
-            ChangeObserver?.AfterFlush();
             List<long>? ready;
             lock (Gate)
             {
@@ -488,10 +512,11 @@ internal abstract class BlockMappedDisk : VirtualDisk
             return;
         }
 
-        Modify(offset, length);
+        Modify();
         var epoch = Epochs.Enter();
         try
         {
+            ChangeObserver?.BeforeChange(offset, length);
             for (long done = 0; done < length;)
             {
                 var position = offset + done;

@@ -13,7 +13,7 @@ internal sealed partial class VhdDisk
     /// <summary>Sets the disk's size; this object must be closed afterwards.</summary>
     internal void SetLength(long length)
     {
-        Modify(0, 0);
+        Modify();
         Flush();
         var oldBlocks = BlockCount;
         var newBlocks = (length + BlockSize - 1) / BlockSize;
@@ -43,14 +43,14 @@ internal sealed partial class VhdDisk
 
     internal void TakeIdentity(Guid identity)
     {
-        Modify(0, 0);
+        Modify();
         StoreFooter(Footer with { UniqueId = identity });
     }
 
     /// <summary>Names another parent: a new header and names behind the data, to which the footer then points.</summary>
     internal void SetParent(VirtualDisk parent, uint timeStamp)
     {
-        Modify(0, 0);
+        Modify();
         Flush();
         var place = _dataEnd;
         var names = place + VhdDynamicHeader.Size;
@@ -68,7 +68,7 @@ internal sealed partial class VhdDisk
     /// <summary>Repair: forgets blocks whose entries cannot be true.</summary>
     internal void DropEntries(IEnumerable<long> blocks)
     {
-        Modify(0, 0);
+        Modify();
         lock (Gate)
         {
             foreach (var block in blocks)
@@ -83,7 +83,7 @@ internal sealed partial class VhdDisk
     /// <summary>Repair: writes both copies of the footer as it was found sound.</summary>
     internal void RestoreFooters()
     {
-        Modify(0, 0);
+        Modify();
         StoreFooter(Footer);
     }
 

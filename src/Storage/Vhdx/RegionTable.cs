@@ -109,6 +109,14 @@ internal sealed class RegionTable
         file.Flush();
     }
 
+    /// <summary>Whether the second copy is sound but says something else: a crash came between the two.</summary>
+    internal bool SecondCopyIsOlder(IDiskFile file)
+    {
+        var buffer = new byte[Size];
+        _ = file.Read(VhdxLayout.SecondRegionTableOffset, buffer);
+        return TryRead(buffer, out var other, out _) && !other.Regions.SequenceEqual(Regions);
+    }
+
     private static string DescribeProblem(ReadOnlySpan<byte> buffer)
     {
         _ = TryRead(buffer, out _, out var problem);

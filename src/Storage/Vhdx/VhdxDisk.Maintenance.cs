@@ -12,13 +12,13 @@ internal sealed partial class VhdxDisk
     /// <summary>Takes over another disk's data identity: the content has become that disk's.</summary>
     internal void TakeDataIdentity(Guid identity)
     {
-        Modify(0, 0);
+        Modify();
         _headers.Update(_headers.Current with { DataWriteGuid = identity });
     }
 
     internal void TakeIdentity(Guid identity)
     {
-        Modify(0, 0);
+        Modify();
         CommitMetadata(MetadataPages(VhdxMetadata.DiskIdentityId, identity.ToByteArray()));
     }
 
@@ -26,7 +26,7 @@ internal sealed partial class VhdxDisk
     /// <remarks>The region tables decide which table counts: the first copy is durable before the second is touched.</remarks>
     internal void RelocateTable(long length)
     {
-        Modify(0, 0);
+        Modify();
         var regionLength = GeometryFor(length).RegionLength;
         var offset = Extend((int)regionLength);
         var buffer = new byte[VhdxLayout.Megabyte];
@@ -48,7 +48,7 @@ internal sealed partial class VhdxDisk
     /// <summary>Sets the disk's size; the table must hold it, and this object must be closed afterwards.</summary>
     internal void SetLength(long length)
     {
-        Modify(0, 0);
+        Modify();
         Flush();
         var (small, large) = length < Length ? (GeometryFor(length), _geometry) : (_geometry, GeometryFor(length));
         if (length > Length)
@@ -79,7 +79,7 @@ internal sealed partial class VhdxDisk
 
     internal void SetParentLocator(ParentLocator locator)
     {
-        Modify(0, 0);
+        Modify();
         var bytes = locator.Build();
         var region = Regions.Metadata;
         var old = Metadata.Items[VhdxMetadata.ParentLocatorId];
@@ -113,7 +113,7 @@ internal sealed partial class VhdxDisk
     /// <summary>Repair: forgets blocks whose entries cannot be true.</summary>
     internal void DropEntries(IEnumerable<long> indexes)
     {
-        Modify(0, 0);
+        Modify();
         lock (Gate)
         {
             foreach (var index in indexes)

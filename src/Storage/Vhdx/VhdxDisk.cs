@@ -117,6 +117,11 @@ internal sealed partial class VhdxDisk : BlockMappedDisk
 
     private protected override void BeginModification()
     {
+        if (Regions.SecondCopyIsOlder(DataFile))
+        {
+            Regions.Store(DataFile);
+        }
+
         _log = new VhdxLog(DataFile, _headers.Current);
         _headers.Update(_headers.Current with
         {
