@@ -9,6 +9,9 @@ public sealed class BareMetalTests
     [InlineData("paging", 1)]
     [InlineData("exceptions", 1)]
     [InlineData("interrupts", 1)]
+    [InlineData("smp", 4)]
+    [InlineData("synic", 2)]
+    [InlineData("segmentation", 1)]
     public Task A_kernel_finds_the_processor_as_the_manuals_describe_it(string subject, int processors) =>
         TestKernel.RunChecksAsync(subject, processors);
 }
