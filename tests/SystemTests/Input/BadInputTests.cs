@@ -31,7 +31,6 @@ public sealed class BadInputTests
     [InlineData("--cpu", "--cpu", "abacus")]
     [InlineData("--serial", "--serial", "parallel")]
     [InlineData("--serial", "--serial", "file:{folder}/missing/log")]
-    [InlineData("--debug-exit", "--debug-exit", "0xfffff")]
     [InlineData("--name", "--name", "../escape")]
     public async Task An_argument_that_cannot_be_used_is_named_in_one_line(string argument, string option, string value)
     {
