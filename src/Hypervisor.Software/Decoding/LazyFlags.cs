@@ -36,6 +36,9 @@ internal static unsafe class LazyFlags
     /// <summary>A subtraction with borrow in.</summary>
     public const uint SubtractBorrow = 5;
 
+    /// <summary>A signed multiplication: CF and OF tell that the result lost bits of the product.</summary>
+    public const uint Multiply = 6;
+
     /// <summary>Sets all six flags.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Set(VpState* vp, uint flags)
@@ -59,6 +62,11 @@ internal static unsafe class LazyFlags
         if (vp->FlagOperation == Result)
         {
             return flags | (uint)vp->FlagLeft;
+        }
+
+        if (vp->FlagOperation == Multiply)
+        {
+            return flags | (HasLostBits(vp) ? Carry | Overflow : 0);
         }
 
         var left = vp->FlagLeft;
@@ -97,9 +105,16 @@ internal static unsafe class LazyFlags
             Explicit or Result => (uint)left & Carry,
             Add => vp->FlagResult < left ? 1u : 0,
             Subtract => left < right ? 1u : 0,
+            Multiply => HasLostBits(vp) ? 1u : 0,
             AddCarry => (uint)(((left & right) | ((left | right) & ~vp->FlagResult)) >> 63),
             _ => (uint)(((~left & right) | ((~left | right) & vp->FlagResult)) >> 63),
         };
+    }
+
+    private static bool HasLostBits(VpState* vp)
+    {
+        var high = Math.BigMul((long)vp->FlagLeft, (long)vp->FlagRight, out var low);
+        return low != (long)vp->FlagResult || high != low >> 63;
     }
 
     /// <summary>PF of a result: set when its low byte has an even number of ones.</summary>

@@ -158,6 +158,7 @@ internal enum Handler : ushort
     SarRI32,
     ImulRR64,
     ImulRR32,
+    ImulRI64,
     SetccR,
     CmovccRR64,
     CmovccRR32,

@@ -154,6 +154,8 @@ internal static unsafe class HandlerSelection
                 return size == 8 ? Handler.NegR64 : Handler.NegR32;
             case Operation.Shl or Operation.Sal or Operation.Shr or Operation.Sar:
                 return ChooseShift(instruction, memory, size);
+            case Operation.Imul when !memory && size == 8 && instruction->Form == OperandForm.RegRmImmediate:
+                return Handler.ImulRI64;
             case Operation.Imul when !memory && size >= 4 && instruction->Form == OperandForm.RegRm:
                 return size == 8 ? Handler.ImulRR64 : Handler.ImulRR32;
             case Operation.Add:

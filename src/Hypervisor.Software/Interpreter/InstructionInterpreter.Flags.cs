@@ -250,6 +250,23 @@ internal sealed unsafe partial class InstructionInterpreter
         vp->FlagOperation = LazyFlags.Result;
     }
 
+    // CF and OF, which hardly anybody reads after IMUL, are left to whoever does.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong MultiplyFlags(VpState* vp, ulong left, ulong right)
+    {
+        var result = left * right;
+        SetFlags(vp, LazyFlags.Multiply, left, right, result);
+        return result;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static uint MultiplyFlags32(VpState* vp, ulong left, ulong right)
+    {
+        var result = (ulong)(int)(left * right);
+        SetFlags(vp, LazyFlags.Multiply, left, right, result);
+        return (uint)result;
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void SetMultiplyFlags(VpState* vp, ulong result, bool overflow)
     {

@@ -656,9 +656,10 @@ internal sealed unsafe partial class InstructionInterpreter
                     *Rm(vp, i) = ShiftRightSigned(vp, *Rm(vp, i), (int)i->Immediate);
                     break;
                 case Handler.ImulRR64:
-                    linear = (ulong)Math.BigMul((long)*Reg(vp, i), (long)*Rm(vp, i), out var low);
-                    SetMultiplyFlags(vp, (ulong)low, linear != (ulong)(low >> 63));
-                    *Reg(vp, i) = (ulong)low;
+                    *Reg(vp, i) = MultiplyFlags(vp, *Reg(vp, i), *Rm(vp, i));
+                    break;
+                case Handler.ImulRI64:
+                    *Reg(vp, i) = MultiplyFlags(vp, *Rm(vp, i), i->Immediate);
                     break;
                 case Handler.NotR64:
                     *Rm(vp, i) = ~*Rm(vp, i);
@@ -688,9 +689,7 @@ internal sealed unsafe partial class InstructionInterpreter
                     *Rm(vp, i) = (uint)ShiftRightSigned(vp, (ulong)(int)*Rm(vp, i), (int)i->Immediate);
                     break;
                 case Handler.ImulRR32:
-                    linear = (ulong)((long)(int)*Reg(vp, i) * (int)*Rm(vp, i));
-                    SetMultiplyFlags(vp, (ulong)(int)linear, linear != (ulong)(int)linear);
-                    *Reg(vp, i) = (uint)linear;
+                    *Reg(vp, i) = MultiplyFlags32(vp, (ulong)(int)*Reg(vp, i), (ulong)(int)*Rm(vp, i));
                     break;
                 case Handler.NotR32:
                     *Rm(vp, i) = ~(uint)*Rm(vp, i);
