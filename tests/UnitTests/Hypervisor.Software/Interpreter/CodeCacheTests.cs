@@ -189,6 +189,24 @@ public sealed class CodeCacheTests
         Assert.Equal(2002UL, Count(machine) - before);
     }
 
+    [Fact]
+    public void More_code_than_the_cache_holds_empties_it_and_runs_on()
+    {
+        using var machine = new InterpreterMachine();
+        const ulong First = 0x80_0000;
+        const int Length = 0x20_0000;
+        var code = new byte[Length + 6];
+        Array.Fill(code, (byte)0x90);
+        ReadOnlySpan<byte> end = [0xB8, 0x07, 0x00, 0x00, 0x00, 0xF4]; // mov eax, 7; hlt
+        end.CopyTo(code.AsSpan(Length));
+        machine.Write(First, code);
+        machine.Start(First);
+        machine.Run();
+
+        Assert.Equal(7UL, machine.Rax);
+        Assert.NotEqual(0UL, machine.Cache.Emptied);
+    }
+
     private static unsafe ulong Count(InterpreterMachine machine) => machine.State->InstructionCount;
 
     private static unsafe ulong Cr2(InterpreterMachine machine) => machine.State->Cr2;
