@@ -10,6 +10,9 @@ internal static class ParentPaths
         return relative.StartsWith("..", StringComparison.Ordinal) || Path.IsPathRooted(relative) ? relative : ".\\" + relative;
     }
 
+    /// <summary>The form in which whole paths are stored: Windows separators, so that others at least find the bare name.</summary>
+    internal static string ToAbsolute(string path) => Path.GetFullPath(path).Replace('/', '\\');
+
     /// <summary>Paths to try, the likeliest first.</summary>
     /// <param name="childPath">The child's own path.</param>
     /// <param name="relative">The remembered path from the child's folder, or null.</param>
@@ -42,6 +45,10 @@ internal static class ParentPaths
             if (path.StartsWith('/'))
             {
                 yield return path;
+            }
+            else if (path.StartsWith('\\') && !path.StartsWith("\\\\", StringComparison.Ordinal))
+            {
+                yield return path.Replace('\\', '/');
             }
 
             // A chain copied from Windows without its folders: the parent's bare name beside the child.

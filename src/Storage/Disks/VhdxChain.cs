@@ -9,7 +9,7 @@ internal static class VhdxChain
     {
         [ParentLocator.Linkage] = parent.DataWriteGuid.ToString("B"),
         [ParentLocator.RelativePath] = ParentPaths.ToRelative(childPath, parent.Path),
-        [ParentLocator.AbsolutePath] = Path.GetFullPath(parent.Path),
+        [ParentLocator.AbsolutePath] = ParentPaths.ToAbsolute(parent.Path),
     });
 
     internal static VirtualDisk OpenParent(string childPath, ParentLocator locator, VhdxMetadata child, DiskOpenOptions options)

@@ -67,7 +67,7 @@ internal static class VhdCreator
         IDiskFile file, VhdDynamicHeader header, long offset, string childPath, VirtualDisk parent, uint parentTimeStamp)
     {
         var relative = Encoding.Unicode.GetBytes(ParentPaths.ToRelative(childPath, parent.Path));
-        var absolute = Encoding.Unicode.GetBytes(Path.GetFullPath(parent.Path));
+        var absolute = Encoding.Unicode.GetBytes(ParentPaths.ToAbsolute(parent.Path));
         var relativeSpace = VhdLayout.AlignUp(relative.Length);
         var absoluteSpace = VhdLayout.AlignUp(absolute.Length);
         var room = new byte[relativeSpace + absoluteSpace];

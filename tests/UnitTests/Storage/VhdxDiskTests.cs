@@ -181,6 +181,46 @@ public sealed class VhdxDiskTests : IDisposable
         disk.Close();
     }
 
+    [Theory]
+    [InlineData(DiskFormat.Vhd)]
+    [InlineData(DiskFormat.Vhdx)]
+    public void Another_reader_sees_the_same_chain(DiskFormat format)
+    {
+        Assert.SkipUnless(Environment.IsPrivilegedProcess && File.Exists("/dev/fuse"), "vhdimount needs root and /dev/fuse.");
+        var expected = new byte[16 * Megabyte];
+        foreach (var (name, parent) in new[] { ("base", (string?)null), ("child", "base") })
+        {
+            DiskFactory.Create(_folder.File(name), new DiskCreateOptions
+            {
+                Format = format,
+                Length = parent is null ? expected.Length : 0,
+                Kind = parent is null ? DiskKind.Dynamic : DiskKind.Differencing,
+                ParentPath = parent is null ? null : _folder.File(parent),
+            });
+            var disk = DiskFactory.Open(_folder.File(name));
+            for (var i = 0; i < 20; i++)
+            {
+                var data = DiskContent.Random(512 * (i + 1), name.Length + i);
+                var offset = ((i * 9973) + name.Length) % 30_000 * 512;
+                disk.Put(offset, data);
+                data.CopyTo(expected, offset);
+            }
+
+            disk.Close();
+        }
+
+        var mount = Directory.CreateDirectory(_folder.File("mount")).FullName;
+        ForeignTool.Run("vhdimount", _folder.File("child"), mount);
+        try
+        {
+            Assert.True(expected.AsSpan().SequenceEqual(File.ReadAllBytes(Path.Combine(mount, "vhdi2"))));
+        }
+        finally
+        {
+            ForeignTool.Run("umount", mount);
+        }
+    }
+
     [Fact]
     public void The_largest_disk_opens_with_little_memory()
     {
