@@ -63,7 +63,7 @@ internal static partial class BootBenchmark
             if (await guest.WaitForExitAsync(TimeSpan.FromSeconds(60), cancellationToken)
                 && Instructions().Match(guest.Output) is { Success: true } match)
             {
-                // Powering off is short beside the boot; the guest is never idle during either.
+                // Powering off is short beside the boot; moments in which the guest waits make this a lower bound.
                 rates.Add(double.Parse(match.Groups["count"].Value, CultureInfo.InvariantCulture) / 1e6 / time.TotalSeconds);
             }
         }
