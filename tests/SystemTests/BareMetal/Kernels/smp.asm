@@ -220,6 +220,7 @@ phase_message:
     jae .fine
     lock inc qword [message_errors]
 .fine:
+    pause
     cmp rax, ROUNDS
     jb .reader
     ret
@@ -240,6 +241,7 @@ phase_buffer:
     lock inc qword [SHARED + 0x3080]
     lea rax, [r8 * 2]
 .meet:
+    pause
     cmp [SHARED + 0x3080], rax
     jb .meet
     mov [rdi], r8
@@ -248,6 +250,7 @@ phase_buffer:
     mov [SHARED + 0x30C0 + rbp * 8], rdx
     lock inc qword [SHARED + 0x3100]
 .part:
+    pause
     cmp [SHARED + 0x3100], rax
     jb .part
     test ebp, ebp
@@ -261,10 +264,11 @@ phase_buffer:
     ; The second meeting keeps processor 0's look from racing with the next round.
     lock inc qword [SHARED + 0x3140]
 .leave:
+    pause
     cmp [SHARED + 0x3140], rax
     jb .leave
     inc r8
-    cmp r8, 3000
+    cmp r8, 1000
     jb .round
 .end:
     ret
@@ -355,6 +359,7 @@ phase_shootdown:
     je .busy
     lock inc qword [shootdown_errors]
 .busy:
+    pause
     cmp qword [shootdown_done], 0
     je .read
     cli
@@ -410,6 +415,7 @@ phase_nmi:
     jnz .sleeper
     mov ecx, 50000000
 .asleep:
+    pause
     cmp qword [nmi_asleep], CPUS - 1
     loopne .asleep
     call delay
