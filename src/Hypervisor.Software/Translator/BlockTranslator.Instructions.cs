@@ -17,7 +17,8 @@ internal unsafe ref partial struct BlockTranslator
 
         switch (i->Operation)
         {
-            case Operation.Nop or Operation.Pause or Operation.Fence or Operation.Cbw or Operation.Cwd or Operation.Clc or Operation.Stc
+            // PAUSE is the interpreter's: it gives the host's processor to whoever is waited for.
+            case Operation.Nop or Operation.Fence or Operation.Cbw or Operation.Cwd or Operation.Clc or Operation.Stc
                 or Operation.Cmc or Operation.Lahf or Operation.Sahf or Operation.Jcc or Operation.Jmp or Operation.Call or Operation.Ret
                 or Operation.JmpIndirect:
                 return true;
@@ -120,9 +121,6 @@ internal unsafe ref partial struct BlockTranslator
                 EmitIndirectJump();
                 return true;
             case Operation.Nop:
-                return false;
-            case Operation.Pause:
-                _c.Bytes([0xF3, 0x90]);
                 return false;
             case Operation.Fence:
                 _c.Bytes([0x0F, 0xAE, 0xF0]);

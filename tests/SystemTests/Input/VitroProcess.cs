@@ -7,7 +7,7 @@ namespace Vitro.SystemTests.Input;
 /// <summary>The program <c>vitro</c> as a process of its own, with its sockets in a folder that a test can look into.</summary>
 internal sealed class VitroProcess : IAsyncDisposable
 {
-    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(180);
     private readonly Process _process;
     private readonly StringBuilder _error = new();
     private readonly SerialTranscript _output = new();

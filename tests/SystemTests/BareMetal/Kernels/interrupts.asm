@@ -200,8 +200,12 @@ main:
     HANDLE 2, on_nmi
     mov dword [count], 0
     mov dword [r15 + 0x300], 0x80400
-    nop
-    nop
+    ; It may take a moment, and so may the second one.
+    mov ecx, 1000
+.nmi:
+    pause
+    cmp dword [nmi_total], 2
+    loopne .nmi
     mov eax, [count]
     CHECK "an NMI comes with interrupts off", rax, 1
     mov eax, [nmi_nested]

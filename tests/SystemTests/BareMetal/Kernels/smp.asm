@@ -333,11 +333,17 @@ phase_shootdown:
     jne .wait
     mov rdx, [WINDOW]
     mov [shootdown_value], rdx
+    mov rax, [shootdown_looks]
     inc qword [shootdown_sequence]
-    mov edx, 200
+    ; The others get their chance to look.
+    mov edx, 10000
 .breath:
+    pause
+    cmp rax, [shootdown_looks]
+    jne .looked
     dec edx
     jnz .breath
+.looked:
     dec r8d
     jnz .round
     mov qword [shootdown_done], 1
