@@ -93,13 +93,14 @@ main:
     cli
     mov eax, [count]
     CHECK "STI and CLI leave no window", rax, 0
+    mov qword [shadow_rip], 0
     pushfq
     or qword [rsp], 0x200
     popfq
 .behind_popf:
     cli
-    mov eax, [count]
-    CHECK "POPF opens at once", rax, 1
+    cmp dword [count], 1
+    CHECK_TRUE "POPF opens at once", ae
     mov rax, [shadow_rip]
     sub rax, .behind_popf
     CHECK "before the next instruction", rax, 0
@@ -293,12 +294,10 @@ main:
 
 on_pic:
     inc dword [count]
+    ; Where the first one came.
     mov rax, [rdi + 8]
     cmp qword [shadow_rip], 0
-    jne .later
-    mov [shadow_rip], rax
-    jmp .end
-.later:
+    jne .end
     mov [shadow_rip], rax
 .end:
     mov al, 0x20
