@@ -35,11 +35,12 @@ internal sealed unsafe class DifferentialMachine : IDisposable
     private ulong _nextTable = TablesGpa + 0x1000;
     private int _nextSlot;
 
-    internal DifferentialMachine()
+    /// <summary>Builds the machine; on the engine's usual way of execution, or a given one.</summary>
+    internal DifferentialMachine(IExecutionFactory? execution = null)
     {
         _gpa = new GpaSpace(_ram);
         var nothing = new Nothing();
-        _partition = (SoftwarePartition)new SoftwareEngine().CreatePartition(new PartitionOptions
+        var options = new PartitionOptions
         {
             Gpa = _gpa,
             VirtualProcessorCount = 1,
@@ -47,7 +48,10 @@ internal sealed unsafe class DifferentialMachine : IDisposable
             Clock = _clock,
             Intercepts = nothing,
             InterruptControllers = [nothing],
-        });
+        };
+        _partition = execution == null
+            ? (SoftwarePartition)new SoftwareEngine().CreatePartition(options)
+            : new SoftwarePartition(options, execution);
         _vp = _partition.Processors[0];
         MapRam();
         BuildDescriptors();

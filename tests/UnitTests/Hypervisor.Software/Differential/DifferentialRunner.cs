@@ -33,7 +33,7 @@ internal sealed unsafe class DifferentialRunner : IDisposable
         CpuidFeature.MULTIBYTENOP, CpuidFeature.PAUSE,
     ];
 
-    private readonly DifferentialMachine _machine = new();
+    private readonly DifferentialMachine _machine;
     private readonly NativeProcessor _native = new();
     private readonly CaseState _state;
     private readonly byte[] _before = new byte[2 * DifferentialMachine.WindowSize];
@@ -42,7 +42,11 @@ internal sealed unsafe class DifferentialRunner : IDisposable
     private readonly byte[] _code = new byte[15];
     private readonly SequenceFlags _sequenceFlags = new();
 
-    internal DifferentialRunner() => _state = new CaseState(_machine);
+    internal DifferentialRunner(IExecutionFactory? execution = null)
+    {
+        _machine = new DifferentialMachine(execution);
+        _state = new CaseState(_machine);
+    }
 
     /// <summary>Where each case is written before the host runs it, so that one that ends the process is known; VITRO_TEST_TRACE names the file.</summary>
     internal TextWriter? Trace { get; } = Environment.GetEnvironmentVariable("VITRO_TEST_TRACE") is { Length: > 0 } path

@@ -1,0 +1,192 @@
+namespace Vitro.UnitTests.Hypervisor.Software.Translator;
+
+/// <summary>
+/// Random 64-bit programs: a loop of integer instructions with branches forward, loads and stores around a page border and
+/// calls of a function in another page. RBX points to the data, R14 counts, RSP is the stack; nothing else is fixed.
+/// </summary>
+internal static class ProgramGenerator
+{
+    private const int FunctionOffset = 0x1000 + 0x40;
+
+    private static readonly byte[] TwoOperand =
+        [0x01, 0x03, 0x09, 0x0B, 0x11, 0x13, 0x19, 0x1B, 0x21, 0x23, 0x29, 0x2B, 0x31, 0x33, 0x39, 0x3B, 0x85, 0x89, 0x8B, 0x63];
+
+    /// <summary>A program with its function; it ends with HLT.</summary>
+    internal static byte[] Generate(Random random)
+    {
+        var code = new List<byte>();
+        Emit(code, 0x41, 0xBE, (byte)random.Next(1, 6), 0, 0, 0); // mov r14d, n
+        var loop = code.Count;
+        var count = random.Next(5, 60);
+        var open = new List<(int Place, int Left)>();
+        for (var n = 0; n < count; n++)
+        {
+            EmitOne(random, code, open);
+            Close(code, open, all: false);
+        }
+
+        Close(code, open, all: true);
+        Emit(code, 0x41, 0x83, 0xEE, 1, 0x0F, 0x85); // sub r14d, 1; jnz loop
+        code.AddRange(BitConverter.GetBytes(loop - (code.Count + 4)));
+        Emit(code, 0xF4);
+        while (code.Count < FunctionOffset)
+        {
+            Emit(code, 0xF4);
+        }
+
+        for (var n = random.Next(1, 6); n > 0; n--)
+        {
+            EmitPlain(random, code);
+        }
+
+        Emit(code, 0xC3);
+        return [.. code];
+    }
+
+    private static void EmitOne(Random random, List<byte> code, List<(int Place, int Left)> open)
+    {
+        switch (random.Next(12))
+        {
+            case 0:
+                Emit(code, 0x0F, (byte)(0x80 | random.Next(16)), 0, 0, 0, 0);
+                open.Add((code.Count - 4, random.Next(1, 8)));
+                break;
+            case 1 when random.Next(3) == 0:
+                Emit(code, 0xE8);
+                code.AddRange(BitConverter.GetBytes(FunctionOffset - (code.Count + 4)));
+                break;
+            case 2:
+                EmitPushPop(random, code);
+                break;
+            default:
+                EmitPlain(random, code);
+                break;
+        }
+    }
+
+    private static void EmitPushPop(Random random, List<byte> code)
+    {
+        var from = Register(random, isWritten: false);
+        var to = Register(random, isWritten: true);
+        if (from >= 8)
+        {
+            Emit(code, 0x41);
+        }
+
+        Emit(code, (byte)(0x50 | (from & 7)));
+        EmitPlain(random, code);
+        if (to >= 8)
+        {
+            Emit(code, 0x41);
+        }
+
+        Emit(code, (byte)(0x58 | (to & 7)));
+    }
+
+    private static void EmitPlain(Random random, List<byte> code)
+    {
+        var wide = random.Next(2) * 8;
+        var kind = random.Next(12);
+        if (random.Next(6) == 0)
+        {
+            Emit(code, 0x66);
+        }
+
+        switch (kind)
+        {
+            case 0: // setcc, cmovcc
+                EmitOperands(random, code, wide, [0x0F, (byte)(0x40 | random.Next(16))], regWritten: true, rmWritten: false, -1);
+                break;
+            case 1:
+                EmitOperands(random, code, 0, [0x0F, (byte)(0x90 | random.Next(16))], regWritten: false, rmWritten: true, 0);
+                break;
+            case 2: // inc, dec
+                EmitOperands(random, code, wide, [0xFF], regWritten: false, rmWritten: true, random.Next(2));
+                break;
+            case 3: // arithmetic with a byte
+                EmitOperands(random, code, wide, [0x83], regWritten: false, rmWritten: true, random.Next(8));
+                Emit(code, (byte)random.Next(256));
+                break;
+            case 4: // movzx, movsx
+                EmitOperands(random, code, wide, [0x0F, (byte)(0xB6 + (random.Next(2) * 8) + random.Next(2))], true, false, -1);
+                break;
+            case 5: // xchg, xadd
+                EmitOperands(random, code, wide, random.Next(2) == 0 ? [0x87] : [0x0F, 0xC1], true, true, -1);
+                break;
+            case 6: // shl, shr, sar, rol, ror by one: all but AF is defined
+                EmitOperands(random, code, wide, [0xD1], false, true, random.Next(3) switch { 0 => 4, 1 => 5, _ => 7 });
+                break;
+            default:
+                var opcode = TwoOperand[random.Next(TwoOperand.Length)];
+                EmitOperands(random, code, wide, [opcode], (opcode & 2) != 0, (opcode & 2) == 0 && opcode != 0x85, -1);
+                break;
+        }
+    }
+
+    private static void EmitOperands(
+        Random random, List<byte> code, int wide, ReadOnlySpan<byte> opcode, bool regWritten, bool rmWritten, int extension)
+    {
+        var reg = extension >= 0 ? extension : Register(random, regWritten);
+        var memory = random.Next(2) == 0;
+        var rm = memory ? 3 : Register(random, rmWritten);
+        var rex = 0x40 | wide | (extension < 0 && reg >= 8 ? 4 : 0) | (rm >= 8 ? 1 : 0);
+        if (rex != 0x40 || random.Next(2) == 0)
+        {
+            Emit(code, (byte)rex);
+        }
+
+        foreach (var part in opcode)
+        {
+            Emit(code, part);
+        }
+
+        Emit(code, (byte)((memory ? 0x40 : 0xC0) | ((reg & 7) << 3) | (rm & 7)));
+        if (memory)
+        {
+            // Around the page border RBX points to, often across it.
+            Emit(code, (byte)(sbyte)(random.Next(3) == 0 ? random.Next(-9, 3) : random.Next(-64, 64)));
+        }
+    }
+
+    // RBX, RSP and R14 keep their values; without REX, 4 to 7 may be AH to BH, so those stay byte-safe too.
+    private static int Register(Random random, bool isWritten)
+    {
+        while (true)
+        {
+            var register = random.Next(16);
+            if (!isWritten || register is not (3 or 4 or 7 or 14))
+            {
+                return register;
+            }
+        }
+    }
+
+    private static void Close(List<byte> code, List<(int Place, int Left)> open, bool all)
+    {
+        for (var n = open.Count - 1; n >= 0; n--)
+        {
+            var (place, left) = open[n];
+            if (!all && left > 0)
+            {
+                open[n] = (place, left - 1);
+                continue;
+            }
+
+            var distance = BitConverter.GetBytes(code.Count - (place + 4));
+            for (var part = 0; part < 4; part++)
+            {
+                code[place + part] = distance[part];
+            }
+
+            open.RemoveAt(n);
+        }
+    }
+
+    private static void Emit(List<byte> code, params ReadOnlySpan<byte> bytes)
+    {
+        foreach (var part in bytes)
+        {
+            code.Add(part);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+using System.Buffers.Binary;
+using System.Text;
+using Vitro.Foundation;
+using Vitro.Hypervisor.Engine;
+using Vitro.Hypervisor.Software;
+using Vitro.Hypervisor.Software.Decoding;
+using Vitro.Hypervisor.Software.Translator;
+using Vitro.Hypervisor.Vid;
+
+namespace Vitro.UnitTests.Hypervisor.Software.Translator;
+
+/// <summary>A 64-bit machine with small pages mapped one to one, for programs that end with HLT.</summary>
+internal sealed unsafe class ProgramMachine : IDisposable
+{
+    internal const ulong CodeAddress = 0x100000;
+    internal const ulong DataAddress = 0x181000;
+    internal const int DataSize = 0x2000;
+    private const ulong StackAddress = 0x190800;
+    private const ulong TableAddress = 0x1000;
+    private const ulong HandlersAddress = 0x60000;
+    private const ulong IdtAddress = 0x61000;
+    private const ulong GdtAddress = 0x62000;
+
+    private readonly GuestMemory _ram = GuestMemory.Create(4 << 20);
+    private readonly GpaSpace _gpa;
+    private readonly VmClock _clock = new(TimeProvider.System);
+    private readonly SoftwarePartition _partition;
+    private readonly SoftwareVirtualProcessor _vp;
+
+    internal ProgramMachine(IExecutionFactory execution)
+    {
+        _gpa = new GpaSpace(_ram);
+        var nothing = new Nothing();
+        _partition = new SoftwarePartition(
+            new PartitionOptions
+            {
+                Gpa = _gpa,
+                VirtualProcessorCount = 1,
+                Cpuid = new SoftwareEngine().GetSupportedCpuid(),
+                Clock = _clock,
+                Intercepts = nothing,
+                InterruptControllers = [nothing],
+            },
+            execution);
+        _vp = _partition.Processors[0];
+        BuildTables();
+        SetState();
+    }
+
+    internal ulong Rip => _vp.State->Rip;
+
+    internal uint Flags => LazyFlags.Get(_vp.State);
+
+    internal ReadOnlySpan<byte> Data => new((byte*)_ram.File.Address + DataAddress - (DataSize / 2), DataSize);
+
+    public void Dispose()
+    {
+        _partition.Dispose();
+        _gpa.Dispose();
+        _clock.Dispose();
+        _ram.Dispose();
+    }
+
+    internal ulong Gpr(int number) => _vp.State->Gpr[number];
+
+    internal void Cancel() => _vp.Cancel();
+
+    /// <summary>Runs a program until it halts, from registers and data made of a seed.</summary>
+    internal void Run(ReadOnlySpan<byte> program, int seed)
+    {
+        Place(program, seed);
+        for (var n = 0; n < 1000 && _vp.State->Activity == 0; n++)
+        {
+            _vp.State->Requests = 0;
+            _vp.Core.Run(_vp);
+        }
+    }
+
+    /// <summary>Runs a program until somebody requests something.</summary>
+    internal void RunUntilRequested(ReadOnlySpan<byte> program, int seed)
+    {
+        Place(program, seed);
+        _vp.Core.Run(_vp);
+    }
+
+    private void Place(ReadOnlySpan<byte> program, int seed)
+    {
+        _gpa.TryWrite(CodeAddress, program);
+        var random = new Random(seed);
+        Span<byte> data = new byte[DataSize];
+        random.NextBytes(data);
+        _gpa.TryWrite(DataAddress - (DataSize / 2), data);
+        var state = _vp.State;
+        for (var n = 0; n < 16; n++)
+        {
+            state->Gpr[n] = random.Next(4) == 0 ? (ulong)random.Next(-3, 3) : (ulong)random.NextInt64();
+        }
+
+        state->Gpr[3] = DataAddress;
+        state->Gpr[4] = StackAddress;
+        LazyFlags.SetRflags(state, 2);
+        state->Rip = CodeAddress;
+        state->FaultVector = -1;
+        state->Activity = 0;
+        state->Requests = 0;
+    }
+
+    private void BuildTables()
+    {
+        Write(TableAddress, 0x2007);
+        Write(0x2000, 0x3007);
+        Write(0x3000, 0x4007);
+        Write(0x3008, 0x5007);
+        for (var page = 0UL; page < 1024; page++)
+        {
+            Write(0x4000 + (page * 8), (page << 12) | 0x67);
+        }
+
+        for (var vector = 0UL; vector < 32; vector++)
+        {
+            Write(IdtAddress + (vector * 16), (HandlersAddress & 0xFFFF) | (8 << 16) | (0x8EUL << 40) | ((HandlersAddress >> 16) << 48));
+            Write(IdtAddress + (vector * 16) + 8, 0);
+        }
+
+        Write(GdtAddress + 8, 0x00AF9B000000FFFF);
+        Write(GdtAddress + 16, 0x00CF93000000FFFF);
+        Write(HandlersAddress, 0xF4F4F4F4F4F4F4F4);
+    }
+
+    private void Write(ulong gpa, ulong value)
+    {
+        Span<byte> bytes = stackalloc byte[8];
+        BinaryPrimitives.WriteUInt64LittleEndian(bytes, value);
+        _gpa.TryWrite(gpa, bytes);
+    }
+
+    private void SetState()
+    {
+        var data = new SegmentState(16, 0, uint.MaxValue, 0xC093);
+        _vp.SetState(new VirtualProcessorState
+        {
+            Cs = new SegmentState(8, 0, uint.MaxValue, 0xA09B),
+            Ss = data,
+            Ds = data,
+            Es = data,
+            Fs = data,
+            Gs = data,
+            Gdtr = new TableState(GdtAddress, 0x17),
+            Idtr = new TableState(IdtAddress, 0x1FF),
+            Cr0 = 0x80010033,
+            Cr3 = TableAddress,
+            Cr4 = 0x6A0,
+            Efer = 0xD01,
+        });
+    }
+
+    private sealed class Nothing : IInterceptHandler, ILocalInterruptController
+    {
+        public bool HasPendingInterrupt => false;
+
+        public byte Cr8 { get; set; }
+
+        public bool TryAcknowledge(out byte vector)
+        {
+            vector = 0;
+            return false;
+        }
+
+        public uint ReadPort(IVirtualProcessor vp, ushort port, int size) => uint.MaxValue;
+
+        public void WritePort(IVirtualProcessor vp, ushort port, int size, uint value)
+        {
+        }
+
+        public ulong ReadMmio(IVirtualProcessor vp, ulong gpa, int size) => ulong.MaxValue;
+
+        public void WriteMmio(IVirtualProcessor vp, ulong gpa, int size, ulong value)
+        {
+        }
+
+        public bool TryReadMsr(IVirtualProcessor vp, uint msr, out ulong value)
+        {
+            value = 0;
+            return false;
+        }
+
+        public bool TryWriteMsr(IVirtualProcessor vp, uint msr, ulong value) => false;
+
+        public bool TryHypercall(IVirtualProcessor vp, in HypercallRegisters registers, out ulong result)
+        {
+            result = 0;
+            return false;
+        }
+    }
+}
+
+/// <summary>The same machine twice: interpreted and translated.</summary>
+internal sealed class ProgramPair : IDisposable
+{
+    private const uint DefinedFlags = LazyFlags.All & ~LazyFlags.Adjust;
+
+    internal ProgramMachine Interpreted { get; } = new(new InterpreterFactory());
+
+    internal ProgramMachine Translated { get; } = new(new TranslatorFactory());
+
+    public void Dispose()
+    {
+        Interpreted.Dispose();
+        Translated.Dispose();
+    }
+
+    /// <summary>Runs a program on both; what differs afterwards, or nothing.</summary>
+    internal string Compare(ReadOnlySpan<byte> program, int seed)
+    {
+        Interpreted.Run(program, seed);
+        Translated.Run(program, seed);
+        var text = new StringBuilder();
+        for (var n = 0; n < 16; n++)
+        {
+            if (Interpreted.Gpr(n) != Translated.Gpr(n))
+            {
+                text.Append($" gpr{n} {Translated.Gpr(n):x} not {Interpreted.Gpr(n):x}");
+            }
+        }
+
+        if (Interpreted.Rip != Translated.Rip)
+        {
+            text.Append($" rip {Translated.Rip:x} not {Interpreted.Rip:x}");
+        }
+
+        if ((Interpreted.Flags & DefinedFlags) != (Translated.Flags & DefinedFlags))
+        {
+            text.Append($" flags {Translated.Flags:x} not {Interpreted.Flags:x}");
+        }
+
+        var at = Interpreted.Data.CommonPrefixLength(Translated.Data);
+        if (at < ProgramMachine.DataSize)
+        {
+            text.Append($" data at {at - (ProgramMachine.DataSize / 2):+0;-0}");
+        }
+
+        return text.ToString();
+    }
+}

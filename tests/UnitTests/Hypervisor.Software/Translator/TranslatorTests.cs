@@ -1,0 +1,99 @@
+using Vitro.Hypervisor.Software.Translator;
+using Vitro.UnitTests.Hypervisor.Software.Differential;
+using Xunit;
+
+namespace Vitro.UnitTests.Hypervisor.Software.Translator;
+
+public sealed class TranslatorTests
+{
+    [Fact]
+    public void Every_translated_instruction_leaves_what_the_host_processor_leaves()
+    {
+        using var runner = new DifferentialRunner(new TranslatorFactory());
+        var seed = int.TryParse(Environment.GetEnvironmentVariable("VITRO_TEST_SEED"), out var given) ? given : 7;
+        var rounds = Environment.GetEnvironmentVariable("VITRO_LONG_TESTS") == "1" ? 20_000 : 300;
+        var random = new Random(seed);
+        var reports = new Dictionary<string, string>(StringComparer.Ordinal);
+        Span<byte> code = stackalloc byte[15];
+        for (var round = 0; round < rounds && reports.Count < 40; round++)
+        {
+            for (var slot = 0; slot < 2 * 256; slot++)
+            {
+                code.Clear();
+                CodeGenerator.Generate(random, slot, code);
+                if (runner.Run(code, random.Next(), step: false) == CaseOutcome.Differed)
+                {
+                    reports.TryAdd(runner.Report.Split(';')[1].Trim().Split(' ', ':')[0], runner.Report);
+                }
+            }
+        }
+
+        Assert.True(reports.Count == 0, string.Join('\n', reports.Values));
+    }
+
+    [Fact]
+    public void Random_programs_end_as_in_the_interpreter()
+    {
+        using var pair = new ProgramPair();
+        var seed = int.TryParse(Environment.GetEnvironmentVariable("VITRO_TEST_SEED"), out var given) ? given : 1;
+        var rounds = Environment.GetEnvironmentVariable("VITRO_LONG_TESTS") == "1" ? 50_000 : 600;
+        var random = new Random(seed);
+        for (var round = 0; round < rounds; round++)
+        {
+            var program = ProgramGenerator.Generate(random);
+            var difference = pair.Compare(program, random.Next());
+            Assert.True(difference.Length == 0, $"seed {seed} round {round}: {difference}\n{Convert.ToHexString(program)}");
+        }
+    }
+
+    [Fact]
+    public void Code_that_changes_the_code_ahead_of_it_runs_as_changed()
+    {
+        using var pair = new ProgramPair();
+        byte[] program =
+        [
+            0xB9, 5, 0, 0, 0, // mov ecx, 5
+            0x31, 0xD2, // xor edx, edx
+            0xFF, 0x05, 1, 0, 0, 0, // inc dword [the immediate below]
+            0xB8, 0, 0, 0, 0, // mov eax, 0
+            0x01, 0xC2, // add edx, eax
+            0xFF, 0xC9, // dec ecx
+            0x75, 0xEF, // jnz to the inc
+            0xF4, // hlt
+        ];
+        Assert.Equal("", pair.Compare(program, 1));
+        Assert.Equal(15UL, pair.Translated.Gpr(2));
+    }
+
+    [Fact]
+    public void Code_changed_from_outside_runs_as_changed()
+    {
+        using var pair = new ProgramPair();
+        Assert.Equal("", pair.Compare([0xB8, 1, 0, 0, 0, 0xF4], 1));
+        Assert.Equal(1UL, pair.Translated.Gpr(0));
+        Assert.Equal("", pair.Compare([0xB8, 2, 0, 0, 0, 0xF4], 1));
+        Assert.Equal(2UL, pair.Translated.Gpr(0));
+    }
+
+    [Fact]
+    public void A_request_ends_a_loop_without_an_exit()
+    {
+        using var pair = new ProgramPair();
+        using var timer = new Timer(_ => pair.Translated.Cancel(), null, 50, 50);
+        pair.Translated.RunUntilRequested([0xEB, 0xFE], 1);
+        Assert.Equal(ProgramMachine.CodeAddress, pair.Translated.Rip);
+    }
+
+    [Theory]
+    [InlineData(null)]
+    [InlineData("off")]
+    [InlineData("1-")]
+    [InlineData("nonsense")]
+    public void What_does_not_ask_for_translation_is_interpreted(string? setting) =>
+        Assert.IsType<Vitro.Hypervisor.Software.InterpreterFactory>(TranslatorFactory.Choose(setting));
+
+    [Theory]
+    [InlineData("on")]
+    [InlineData("ffffffff81000000-ffffffff82000000")]
+    public void What_asks_for_translation_gets_it(string setting) => Assert.IsType<TranslatorFactory>(TranslatorFactory.Choose(setting));
+}
