@@ -12,6 +12,7 @@ public sealed class BareMetalTests
     [InlineData("smp", 4)]
     [InlineData("synic", 2)]
     [InlineData("segmentation", 1)]
+    [InlineData("legacy", 1)]
     public Task A_kernel_finds_the_processor_as_the_manuals_describe_it(string subject, int processors) =>
         TestKernel.RunChecksAsync(subject, processors);
 
@@ -22,6 +23,7 @@ public sealed class BareMetalTests
     [InlineData("smp", 4)]
     [InlineData("synic", 2)]
     [InlineData("segmentation", 1)]
+    [InlineData("legacy", 1)]
     public async Task A_kernel_finds_the_translator_no_different_from_the_interpreter(string subject, int processors)
     {
         // The choice is the process's; no other machine runs meanwhile.
