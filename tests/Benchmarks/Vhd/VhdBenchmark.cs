@@ -12,8 +12,8 @@ namespace Vitro.Benchmarks.Vhd;
 internal sealed class VhdBenchmark : IDisposable
 {
     private const int Megabyte = 1 << 20;
-    private const long ContentLength = 768L * Megabyte;
-    private const long IoLength = 512L * Megabyte;
+    private const long ContentLength = 512L * Megabyte;
+    private const long IoLength = 256L * Megabyte;
     private const int Rounds = 3;
 
     private readonly List<Measure> _measures = [];
@@ -48,7 +48,9 @@ internal sealed class VhdBenchmark : IDisposable
             one.Add(ours());
         }
 
-        _measures.Add(new Measure(name, unit, kind, one, two, peerName));
+        var measure = new Measure(name, unit, kind, one, two, peerName);
+        _measures.Add(measure);
+        Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{name}: {measure.OursMedian:0.##} {unit}, {peerName} {measure.PeerMedian:0.##}, ratio {measure.Ratio:0.00}"));
     }
 
     private static void Tool(params string[] arguments)
@@ -126,7 +128,7 @@ internal sealed class VhdBenchmark : IDisposable
     {
         foreach (var allocated in new[] { true, false })
         {
-            foreach (var (size, count) in new[] { (4096, 40_000), (Megabyte, 500) })
+            foreach (var (size, count) in new[] { (4096, 40_000), (Megabyte, 400) })
             {
                 foreach (var depth in new[] { 1, 32 })
                 {
