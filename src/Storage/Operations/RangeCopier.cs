@@ -69,7 +69,7 @@ internal sealed class RangeCopier
     {
         try
         {
-            var buffer = GC.AllocateUninitializedArray<byte>(ChunkSize);
+            var buffer = AlignedBuffer.Allocate(ChunkSize);
             var list = new Memory<byte>[] { buffer };
             while (Take(out var offset, out var length, out var zero))
             {
@@ -79,7 +79,7 @@ internal sealed class RangeCopier
                 }
                 else
                 {
-                    Copy(offset, (int)length, buffer, list);
+                    Copy(offset, (int)length, buffer.Span, list);
                 }
             }
         }
@@ -124,10 +124,10 @@ internal sealed class RangeCopier
 
     private long Align(long length) => Math.Max(length & -_target.LogicalSectorSize, _target.LogicalSectorSize);
 
-    private void Copy(long offset, int length, byte[] buffer, Memory<byte>[] list)
+    private void Copy(long offset, int length, Span<byte> buffer, Memory<byte>[] list)
     {
         _ = _source.Read(offset, new BufferSlice(list, 0, length), cachedOnly: false);
-        var data = buffer.AsSpan(0, length);
+        var data = buffer[..length];
         for (var at = 0; at < length;)
         {
             var zero = IsZero(data.Slice(at, Math.Min(ZeroGrain, length - at)));

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using Vitro.Storage;
+using Vitro.Storage.Files;
 
 namespace Vitro.Benchmarks.Vhd;
 
@@ -199,7 +200,7 @@ internal sealed class VhdBenchmark : IDisposable
 
         async Task Loop()
         {
-            ReadOnlyMemory<Memory<byte>> buffers = new Memory<byte>[] { new byte[size] };
+            ReadOnlyMemory<Memory<byte>> buffers = new[] { AlignedBuffer.Allocate(size) }; // as qemu-img's and guests' are
             while (Interlocked.Decrement(ref left) >= 0)
             {
                 var offset = (Interlocked.Add(ref next, step) - step) % IoLength;
