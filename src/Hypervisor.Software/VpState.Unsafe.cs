@@ -41,6 +41,9 @@ internal unsafe struct VpState
     public TlbEntry* StoreTlb;
     public TlbEntry* FetchTlb;
 
+    /// <summary>Instructions completed; kept at block granularity.</summary>
+    public ulong InstructionCount;
+
     /// <summary>The translated code's own: a value parked inside an instruction, and flags (LAHF in AH, OF in AL) and RAX parked by it.</summary>
     public ulong Parked;
     public ulong ParkedFlags;
@@ -117,9 +120,6 @@ internal unsafe struct VpState
 
     /// <summary>The XSAVE image in standard format (legacy area, header, YMM), 64-byte aligned, of the vector and x87 state.</summary>
     public byte* Xsave;
-
-    /// <summary>Instructions completed; kept at block granularity.</summary>
-    public ulong InstructionCount;
 }
 
 /// <summary>A segment register's hidden part.</summary>

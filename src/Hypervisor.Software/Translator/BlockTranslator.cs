@@ -237,6 +237,11 @@ internal unsafe ref partial struct BlockTranslator
         AddCold(ColdKind.Request);
         _c.Int32(0);
         _block->Body = _c.Executable;
+
+        // Counted for the whole block, by instructions that leave the flags alone.
+        _c.Load64(HostRegister.Rcx, HostRegister.Rsp, StateLayout.InstructionCount);
+        _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, true, T1, HostRegister.Rcx, _count);
+        _c.Store64(HostRegister.Rsp, StateLayout.InstructionCount, HostRegister.Rcx);
     }
 
     // Leaves for the interpreter to execute the present instruction, and comes back after it.

@@ -21,6 +21,7 @@ internal static unsafe class StateLayout
         ParkedRax = (int)((byte*)&state.ParkedRax - start) - Bias;
         ExitRecord = (int)((byte*)&state.ExitRecord - start) - Bias;
         HostStack = (int)((byte*)&state.HostStack - start) - Bias;
+        InstructionCount = (int)((byte*)&state.InstructionCount - start) - Bias;
         FlagLeft = (int)((byte*)&state.FlagLeft - start) - Bias;
         FlagOperation = (int)((byte*)&state.FlagOperation - start) - Bias;
         SystemFlags = (int)((byte*)&state.SystemFlags - start) - Bias;
@@ -43,6 +44,8 @@ internal static unsafe class StateLayout
     public static int ExitRecord { get; }
 
     public static int HostStack { get; }
+
+    public static int InstructionCount { get; }
 
     public static int FlagLeft { get; }
 

@@ -109,6 +109,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore
         if (block->HostPc != null)
         {
             _ = _interpreter.ExecuteSingle(CodeBlock.Instructions(block));
+            _state->InstructionCount++;
         }
     }
 

@@ -85,7 +85,6 @@ public sealed class TranslatorTests
     }
 
     [Theory]
-    [InlineData(null)]
     [InlineData("off")]
     [InlineData("1-")]
     [InlineData("nonsense")]
@@ -93,7 +92,9 @@ public sealed class TranslatorTests
         Assert.IsType<Vitro.Hypervisor.Software.InterpreterFactory>(TranslatorFactory.Choose(setting));
 
     [Theory]
+    [InlineData(null)]
+    [InlineData("")]
     [InlineData("on")]
     [InlineData("ffffffff81000000-ffffffff82000000")]
-    public void What_asks_for_translation_gets_it(string setting) => Assert.IsType<TranslatorFactory>(TranslatorFactory.Choose(setting));
+    public void Code_is_translated_unless_a_setting_says_otherwise(string? setting) => Assert.IsType<TranslatorFactory>(TranslatorFactory.Choose(setting));
 }
