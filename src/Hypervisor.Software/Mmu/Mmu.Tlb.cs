@@ -44,6 +44,9 @@ internal sealed unsafe partial class Mmu
     private readonly ulong* _huge;
     private readonly ulong* _fetchGpa;
     private readonly byte* _openBus;
+
+    // A set that is never filled: while alignment is checked every access takes the slow path.
+    private readonly TlbEntry* _noEntries;
     private int _localCount;
     private int _globalCount;
     private ulong _stamp = 1;
@@ -53,6 +56,7 @@ internal sealed unsafe partial class Mmu
     private uint _context;
     private MmuPrivilege _privilege = MmuPrivilege.Kernel;
     private bool _watching;
+    private bool _checksAlignment;
 
     // The region that served last; nearly always RAM.
     private ulong _regionStart;
@@ -83,6 +87,8 @@ internal sealed unsafe partial class Mmu
             _sets[i] = new TlbEntry { Tag = TlbEntry.EmptyTag };
         }
 
+        _noEntries = (TlbEntry*)NativeMemory.AlignedAlloc((nuint)(TlbEntry.SetSize * sizeof(TlbEntry)), 4096);
+        new Span<TlbEntry>(_noEntries, TlbEntry.SetSize).Fill(new TlbEntry { Tag = TlbEntry.EmptyTag });
         _second = (SecondEntry*)NativeMemory.AlignedAlloc((nuint)(SecondSets * SecondWays * sizeof(SecondEntry)), 64);
         NativeMemory.Clear(_second, (nuint)(SecondSets * SecondWays * sizeof(SecondEntry)));
         _slots = (byte*)NativeMemory.AllocZeroed(SlotCount);
@@ -119,10 +125,13 @@ internal sealed unsafe partial class Mmu
     public ulong FetchPage(ulong linear) =>
         _fetchGpa[(_privilege == MmuPrivilege.User ? 0 : TlbEntry.SetSize) + (int)((linear >> 12) & (TlbEntry.SetSize - 1))];
 
-    /// <summary>Points the state at the sets of its CPL, CR4.SMAP and RFLAGS.AC. To be called after each change of these.</summary>
+    /// <summary>
+    /// Points the state at the sets of its CPL, CR4.SMAP, CR0.AM and RFLAGS.AC. To be called after each change of these.
+    /// </summary>
     public void SelectSets()
     {
         int data;
+        _checksAlignment = _state->Cpl == 3 && (_state->SystemFlags & RFlags.Ac) != 0 && (_state->Cr0 & ControlBits.Cr0AlignmentMask) != 0;
         if (_state->Cpl == 3)
         {
             _privilege = MmuPrivilege.User;
@@ -137,8 +146,8 @@ internal sealed unsafe partial class Mmu
             _state->FetchTlb = _sets + ((FetchSets + 1) * TlbEntry.SetSize);
         }
 
-        _state->LoadTlb = _sets + (data * TlbEntry.SetSize);
-        _state->StoreTlb = _sets + ((data + 1) * TlbEntry.SetSize);
+        _state->LoadTlb = _checksAlignment ? _noEntries : _sets + (data * TlbEntry.SetSize);
+        _state->StoreTlb = _checksAlignment ? _noEntries : _sets + ((data + 1) * TlbEntry.SetSize);
     }
 
     /// <summary>Drops everything, global translations included.</summary>
@@ -351,6 +360,7 @@ internal sealed unsafe partial class Mmu
     public void Dispose()
     {
         NativeMemory.AlignedFree(_sets);
+        NativeMemory.AlignedFree(_noEntries);
         NativeMemory.AlignedFree(_second);
         NativeMemory.Free(_slots);
         NativeMemory.Free(_localLog);

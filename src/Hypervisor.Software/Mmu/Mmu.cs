@@ -40,10 +40,15 @@ internal sealed unsafe partial class Mmu : IDisposable
     }
 
     /// <summary>Loads 1, 2, 4 or 8 bytes, zero-extended.</summary>
-    public bool TryLoad(ulong linear, int size, out ulong value) => TryLoad(linear, size, _privilege, out value);
+    public bool TryLoad(ulong linear, int size, out ulong value)
+    {
+        value = 0;
+        return IsAligned(linear, size) && TryLoad(linear, size, _privilege, out value);
+    }
 
     /// <summary>Stores 1, 2, 4 or 8 bytes.</summary>
-    public bool TryStore(ulong linear, int size, ulong value) => TryStore(linear, size, value, _privilege);
+    public bool TryStore(ulong linear, int size, ulong value) =>
+        IsAligned(linear, size) && TryStore(linear, size, value, _privilege);
 
     /// <summary>Loads a descriptor, TSS field or gate: with supervisor rights whatever the CPL, never to user pages under SMAP.</summary>
     public bool TryLoadSystem(ulong linear, int size, out ulong value) => TryLoad(linear, size, MmuPrivilege.Kernel, out value);
@@ -107,10 +112,12 @@ internal sealed unsafe partial class Mmu : IDisposable
     }
 
     /// <summary>Loads up to a page of bytes, through page borders and devices.</summary>
-    public bool TryLoadBytes(ulong linear, byte* destination, int length) => TryLoadBytes(linear, destination, length, _privilege);
+    public bool TryLoadBytes(ulong linear, byte* destination, int length) =>
+        IsAligned(linear, length) && TryLoadBytes(linear, destination, length, _privilege);
 
     /// <summary>Stores up to a page of bytes, through page borders and devices. Nothing is stored when either page faults.</summary>
-    public bool TryStoreBytes(ulong linear, byte* source, int length) => TryStoreBytes(linear, source, length, _privilege);
+    public bool TryStoreBytes(ulong linear, byte* source, int length) =>
+        IsAligned(linear, length) && TryStoreBytes(linear, source, length, _privilege);
 
     /// <summary>Loads bytes with given rights.</summary>
     public bool TryLoadBytes(ulong linear, byte* destination, int length, MmuPrivilege privilege)
@@ -164,11 +171,11 @@ internal sealed unsafe partial class Mmu : IDisposable
 
     /// <summary>
     /// The host address of <paramref name="length"/> readable bytes that lie in one page of RAM. Null with no fault
-    /// raised: they cross a page, belong to a device or are watched; use <see cref="TryLoadBytes(ulong, byte*, int)"/>.
+    /// raised: they cross a page, belong to a device, are watched or checked for alignment; use <see cref="TryLoadBytes(ulong, byte*, int)"/>.
     /// </summary>
     public byte* LoadPointer(ulong linear, int length)
     {
-        if ((linear & 0xFFF) + (uint)length > PageSize || _watching)
+        if ((linear & 0xFFF) + (uint)length > PageSize || _watching || _checksAlignment)
         {
             return null;
         }
@@ -182,7 +189,7 @@ internal sealed unsafe partial class Mmu : IDisposable
     /// </summary>
     public byte* StorePointer(ulong linear, int length)
     {
-        if ((linear & 0xFFF) + (uint)length > PageSize || _watching)
+        if ((linear & 0xFFF) + (uint)length > PageSize || _watching || _checksAlignment)
         {
             return null;
         }
@@ -208,6 +215,11 @@ internal sealed unsafe partial class Mmu : IDisposable
     /// </remarks>
     public byte* BeginRmw(ulong linear, int size, bool locked)
     {
+        if (!IsAligned(linear, size))
+        {
+            return null;
+        }
+
         _rmwLinear = linear;
         _rmwSize = size;
         var inFirst = PageSize - (int)(linear & 0xFFF);
@@ -274,6 +286,13 @@ internal sealed unsafe partial class Mmu : IDisposable
 
         return true;
     }
+
+    /// <summary>
+    /// The alignment check (SDM volume 3, "Interrupt 17"), which programs at CPL 3 switch on with RFLAGS.AC: operands of 2,
+    /// 4 and 8 bytes lie on multiples of their size. Wider vector operands have rules of their own.
+    /// </summary>
+    private bool IsAligned(ulong linear, int size) =>
+        !_checksAlignment || size is not (2 or 4 or 8) || (linear & (uint)(size - 1)) == 0 || Fault.Raise(_state, Fault.AlignmentCheck, 0);
 
     private void EndSplitRmw(bool commit)
     {
