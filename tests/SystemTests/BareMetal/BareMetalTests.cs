@@ -1,3 +1,4 @@
+using Vitro.WorkerProcess;
 using Xunit;
 
 namespace Vitro.SystemTests.BareMetal;
@@ -15,6 +16,18 @@ public sealed class BareMetalTests
     [InlineData("legacy", 1)]
     public Task A_kernel_finds_the_processor_as_the_manuals_describe_it(string subject, int processors) =>
         TestKernel.RunChecksAsync(subject, processors);
+
+    [Fact]
+    public async Task A_triple_fault_ends_the_machine_and_says_where()
+    {
+        await using var machine = RunningMachine.Start(TestKernel.Define("triplefault", processors: 1));
+
+        var end = await machine.EndAsync(TimeSpan.FromSeconds(60));
+
+        Assert.Equal(MachineEndKind.TripleFault, end.Kind);
+        Assert.Equal(4, end.ExitCode);
+        Assert.Contains("double fault", end.Detail, StringComparison.Ordinal);
+    }
 
     [Theory]
     [InlineData("paging", 1)]
