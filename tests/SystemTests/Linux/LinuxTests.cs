@@ -7,11 +7,13 @@ namespace Vitro.SystemTests.Linux;
 public sealed class LinuxTests
 {
     [Theory]
-    [InlineData(1)]
-    [InlineData(2)]
-    [InlineData(4)]
-    public async Task The_guest_boots_from_its_disk_with_every_device_bound_and_shuts_down_when_asked(int processors)
+    [InlineData(1, true)]
+    [InlineData(2, true)]
+    [InlineData(4, true)]
+    [InlineData(2, false)]
+    public async Task The_guest_boots_from_its_disk_with_every_device_bound_and_shuts_down_when_asked(int processors, bool translate)
     {
+        using var choice = new ExecutionChoice(translate);
         using var disk = LinuxImage.CopyRootDisk();
         await using var shell = await LinuxShell.BootAsync(LinuxImage.Define(processors, disk));
 

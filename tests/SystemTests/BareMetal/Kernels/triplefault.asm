@@ -8,3 +8,4 @@ main:
 no_gates:
     dw 0
     dq 0
+image_end:
