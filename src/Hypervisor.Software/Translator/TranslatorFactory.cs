@@ -9,7 +9,7 @@ namespace Vitro.Hypervisor.Software.Translator;
 /// <param name="to">Code is translated up to this linear address; all other code is interpreted.</param>
 internal sealed class TranslatorFactory(ulong from = 0, ulong to = ulong.MaxValue) : IExecutionFactory
 {
-    /// <summary>The environment variable that chooses: on (as without it), off, or FROM-TO, two hexadecimal linear addresses.</summary>
+    /// <summary>The environment variable that chooses: off (as without it), on, or FROM-TO, two hexadecimal linear addresses.</summary>
     public const string Variable = "VITRO_TRANSLATE";
 
     /// <summary>What the environment and the host's abilities give.</summary>
@@ -18,8 +18,7 @@ internal sealed class TranslatorFactory(ulong from = 0, ulong to = ulong.MaxValu
     /// <summary>The same for a setting's value, null when there is none; anything not understood interprets.</summary>
     public static IExecutionFactory Choose(string? setting)
     {
-        setting = string.IsNullOrEmpty(setting) ? "on" : setting;
-        var range = setting.Split('-');
+        var range = (setting ?? "").Split('-');
         var (from, to) = (0UL, ulong.MaxValue);
         var isWanted = setting == "on"
             || (range.Length == 2

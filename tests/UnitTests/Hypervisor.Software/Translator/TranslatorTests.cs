@@ -85,6 +85,8 @@ public sealed class TranslatorTests
     }
 
     [Theory]
+    [InlineData(null)]
+    [InlineData("")]
     [InlineData("off")]
     [InlineData("1-")]
     [InlineData("nonsense")]
@@ -92,9 +94,7 @@ public sealed class TranslatorTests
         Assert.IsType<Vitro.Hypervisor.Software.InterpreterFactory>(TranslatorFactory.Choose(setting));
 
     [Theory]
-    [InlineData(null)]
-    [InlineData("")]
     [InlineData("on")]
     [InlineData("ffffffff81000000-ffffffff82000000")]
-    public void Code_is_translated_unless_a_setting_says_otherwise(string? setting) => Assert.IsType<TranslatorFactory>(TranslatorFactory.Choose(setting));
+    public void What_asks_for_translation_gets_it(string setting) => Assert.IsType<TranslatorFactory>(TranslatorFactory.Choose(setting));
 }
