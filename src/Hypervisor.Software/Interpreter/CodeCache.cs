@@ -187,7 +187,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
     {
         if (_partition.IsExclusive)
         {
-            ((InstructionInterpreter)vp.Core).DeferCodeStore(gpa, length);
+            vp.Core.DeferCodeStore(gpa, length);
             return;
         }
 

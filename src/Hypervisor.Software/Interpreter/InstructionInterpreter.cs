@@ -131,7 +131,7 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
                     return NextStep.Continue;
                 }
 
-                _codeModified = false;
+                ClearCodeModified();
                 return NextStep.LookUp;
             case InstructionResult.Fault:
                 return NextStep.Return;

@@ -14,6 +14,9 @@ internal interface IExecutionCore
 
     /// <summary>The processor has just overwritten code of a block, perhaps the present one.</summary>
     void OnCodeModified();
+
+    /// <summary>The processor stored into code while it holds the memory for itself; its blocks go when the instruction is done.</summary>
+    void DeferCodeStore(ulong gpa, int length);
 }
 
 /// <summary>Makes the executing parts of a partition.</summary>

@@ -59,6 +59,9 @@ internal sealed unsafe class TranslatedCore : IExecutionCore
     /// <inheritdoc/>
     public void OnCodeModified() => _interpreter.OnCodeModified();
 
+    /// <inheritdoc/>
+    public void DeferCodeStore(ulong gpa, int length) => _interpreter.DeferCodeStore(gpa, length);
+
     private void RunFrom(CodeBlock* block)
     {
         if ((_state->Mode & (uint)VpMode.Code64) == 0)
