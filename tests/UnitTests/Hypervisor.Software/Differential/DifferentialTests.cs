@@ -36,7 +36,15 @@ public sealed class DifferentialTests
                 code.Clear();
                 CodeGenerator.Generate(random, slot, code);
                 var state = random.Next();
-                switch (runner.Run(code, state, step: (round & 1) != 0))
+                var outcome = runner.Run(code, state, step: (round & 1) != 0);
+                if (outcome == CaseOutcome.Differed)
+                {
+                    // The host may interrupt the instruction with a signal, whose frame lands below the stack pointer: only a
+                    // difference that comes again is one.
+                    outcome = runner.Run(code, state, step: (round & 1) != 0);
+                }
+
+                switch (outcome)
                 {
                     case CaseOutcome.Agreed:
                         agreed++;
@@ -65,7 +73,7 @@ public sealed class DifferentialTests
         for (var i = 0; i < count && reports.Count < 10; i++)
         {
             var code = generator.Next();
-            if (runner.RunSequence(code, i) == CaseOutcome.Differed)
+            if (runner.RunSequence(code, i) == CaseOutcome.Differed && runner.RunSequence(code, i) == CaseOutcome.Differed)
             {
                 reports.Add(runner.Report);
             }
