@@ -13,8 +13,9 @@ public readonly record struct ChangedRange(long Offset, long Length);
 /// <remarks>
 /// <para>The record is a file beside the disk (<c>.rct</c>). It may say "changed" of what did not change, never the contrary: a
 /// region of 4,096 granules is durably marked before its first change of a session; the exact bits are kept in memory and stored
-/// at the end. After a crash, marked regions count as changed whole. Changes made while nobody tracked are noticed by the disk's
-/// data identity, and then all counts as changed.</para>
+/// at the end. After a crash, marked regions count as changed whole. Changes made while nobody tracked are noticed by the file's
+/// write identity, which every session that writes renews (a merge into the disk too, which leaves the data identity as it is),
+/// and then all counts as changed.</para>
 /// <para>Thread-safe. Dispose after the last write, before or after the disk.</para>
 /// </remarks>
 public sealed class ChangeTracker : IChangeObserver, IDisposable
@@ -65,7 +66,7 @@ public sealed class ChangeTracker : IChangeObserver, IDisposable
 
         path ??= disk.Path + ".rct";
         var granule = (int)Math.Max(SmallestGranule, (long)BitOperations.RoundUpToPowerOf2((ulong)((disk.Length + MostGranules - 1) / MostGranules)));
-        var fresh = new ChangeTrackingHeader(Guid.NewGuid(), vhdx.DataWriteGuid, disk.Length, granule, IsClosed: true);
+        var fresh = new ChangeTrackingHeader(Guid.NewGuid(), vhdx.FileWriteGuid, disk.Length, granule, IsClosed: true);
         if (!files.Exists(path))
         {
             NewFile.Write(files, path, created => Store(created, fresh, new State(fresh)));
@@ -85,7 +86,7 @@ public sealed class ChangeTracker : IChangeObserver, IDisposable
         }
 
         var state = new State(header);
-        if (header.DataIdentity != vhdx.DataWriteGuid)
+        if (header.WriteIdentity != vhdx.FileWriteGuid)
         {
             state.Fill(0, header.Bits);
         }
@@ -119,7 +120,7 @@ public sealed class ChangeTracker : IChangeObserver, IDisposable
         lock (_gate)
         {
             (old, oldHeader) = (_state, _header);
-            var header = _header with { PointId = Guid.NewGuid(), DataIdentity = _disk.DataWriteGuid, IsClosed = !_begun };
+            var header = _header with { PointId = Guid.NewGuid(), WriteIdentity = _disk.FileWriteGuid, IsClosed = !_begun };
             var state = new State(header);
             NewFile.Write(_files, _path, created => Store(created, header, state));
             var file = _files.Open(_path, writable: true, DiskLocking.Normal);
@@ -207,7 +208,7 @@ public sealed class ChangeTracker : IChangeObserver, IDisposable
                 // The bits that were loaded must be in the file before it is believed again: it may have been all "changed" by decision.
                 state.StoreBits(_file);
                 _file.Flush();
-                _header = _header with { DataIdentity = _disk.DataWriteGuid, IsClosed = false };
+                _header = _header with { WriteIdentity = _disk.FileWriteGuid, IsClosed = false };
                 _header.Write(_file);
                 _begun = true;
             }

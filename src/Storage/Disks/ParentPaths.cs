@@ -1,3 +1,5 @@
+using System.Diagnostics.CodeAnalysis;
+
 namespace Vitro.Storage.Disks;
 
 /// <summary>Turns the names by which a child remembers its parent into paths of this host.</summary>
@@ -22,14 +24,14 @@ internal static class ParentPaths
         string childPath, string? relative, IEnumerable<string?> absolute, IReadOnlyDictionary<string, string> mappings)
     {
         var folder = FolderOf(childPath);
-        if (!string.IsNullOrEmpty(relative))
+        if (IsUsable(relative))
         {
             yield return Path.GetFullPath(Path.Combine(folder, relative.Replace('\\', '/')));
         }
 
         foreach (var path in absolute)
         {
-            if (string.IsNullOrEmpty(path))
+            if (!IsUsable(path))
             {
                 continue;
             }
@@ -59,6 +61,9 @@ internal static class ParentPaths
             }
         }
     }
+
+    // The names come from a file: a NUL ends no path of this host, and is in none.
+    private static bool IsUsable([NotNullWhen(true)] string? name) => !string.IsNullOrEmpty(name) && !name.Contains('\0', StringComparison.Ordinal);
 
     private static string FolderOf(string path) => Path.GetDirectoryName(Path.GetFullPath(path))!;
 }

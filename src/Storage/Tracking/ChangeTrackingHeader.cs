@@ -7,10 +7,10 @@ namespace Vitro.Storage.Tracking;
 /// <summary>The file beside a disk that remembers which of its parts changed since a named point.</summary>
 /// <remarks>
 /// A header of 4 KiB, then a bit a granule. A bit is set and durable before the granule's first change begins, so a crash can leave
-/// "changed" for what did not change, never the contrary. A header that is damaged, or that does not belong to the disk's data
+/// "changed" for what did not change, never the contrary. A header that is damaged, or that does not belong to the file's write
 /// identity, makes everything count as changed.
 /// </remarks>
-internal readonly record struct ChangeTrackingHeader(Guid PointId, Guid DataIdentity, long DiskLength, int Granule, bool IsClosed)
+internal readonly record struct ChangeTrackingHeader(Guid PointId, Guid WriteIdentity, long DiskLength, int Granule, bool IsClosed)
 {
     internal const int Size = 4096;
 
@@ -42,7 +42,7 @@ internal readonly record struct ChangeTrackingHeader(Guid PointId, Guid DataIden
         var target = new byte[Size];
         BinaryPrimitives.WriteUInt64LittleEndian(target, Signature);
         _ = PointId.TryWriteBytes(target.AsSpan(16));
-        _ = DataIdentity.TryWriteBytes(target.AsSpan(32));
+        _ = WriteIdentity.TryWriteBytes(target.AsSpan(32));
         BinaryPrimitives.WriteInt64LittleEndian(target.AsSpan(48), DiskLength);
         BinaryPrimitives.WriteInt32LittleEndian(target.AsSpan(56), Granule);
         target[60] = IsClosed ? (byte)1 : (byte)0;

@@ -39,6 +39,9 @@ internal sealed partial class VhdxDisk : BlockMappedDisk
     /// <summary>Changes whenever the content may have changed: what a child remembers of its parent.</summary>
     internal Guid DataWriteGuid => _headers.Current.DataWriteGuid;
 
+    /// <summary>Changes in every session that writes to the file, whether the content changes or not.</summary>
+    internal Guid FileWriteGuid => _headers.Current.FileWriteGuid;
+
     internal VhdxMetadata Metadata { get; private set; }
 
     internal RegionTable Regions { get; }

@@ -55,6 +55,20 @@ public sealed class ChangeTrackerTests
     }
 
     [Fact]
+    public void What_a_merge_moved_down_counts_as_changed_though_the_data_identity_stays()
+    {
+        const string child = "/disks/child";
+        Session(_files, disk => disk.Put(Megabyte, new byte[512]));
+        DiskFactory.Create(child, new DiskCreateOptions { Kind = DiskKind.Differencing, ParentPath = Path, FileSystem = _files });
+        var disk = DiskFactory.Open(child, new DiskOpenOptions { FileSystem = _files });
+        disk.Put(0, DiskContent.Random(512, 1));
+        disk.Close();
+        DiskMerge.Merge(child, keepMerged: true, options: new DiskOpenOptions { FileSystem = _files });
+
+        Session(_files, tracker: tracker => Assert.Equal([new ChangedRange(0, Length)], tracker.Changes()));
+    }
+
+    [Fact]
     public void Tracking_a_raw_disk_is_refused()
     {
         DiskFactory.Create("/disks/raw", new DiskCreateOptions { Format = DiskFormat.Raw, Kind = DiskKind.Fixed, Length = Length, FileSystem = _files });
