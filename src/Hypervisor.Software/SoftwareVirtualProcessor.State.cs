@@ -164,6 +164,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
         counters.Value("tlb_fills", (long)Mmu.Fills);
         counters.Value("page_walks", (long)Mmu.Walks);
         counters.Value("tlb_flushes", (long)Mmu.Flushes);
+        (Core as IInspectable)?.Inspect(node.Child("exits"));
     }
 
     /// <summary>Counts a device access.</summary>

@@ -157,6 +157,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
             {
                 Empty();
                 _partition.FlushTlbs(vp);
+                OnFetchTlbFlushed(vp);
             }
             else
             {
@@ -168,11 +169,14 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
         return translated;
     }
 
-    /// <summary>Makes a direct branch of translated code go straight to its target, both being of one page.</summary>
-    public void Link(SoftwareVirtualProcessor vp, TranslatedBlock* from, int slot, TranslatedBlock* to)
+    /// <summary>
+    /// Makes a direct branch of translated code go straight to its target, both being of one page; nothing if the cache was
+    /// emptied since <see cref="Emptied"/> was <paramref name="emptied"/>.
+    /// </summary>
+    public void Link(SoftwareVirtualProcessor vp, TranslatedBlock* from, int slot, TranslatedBlock* to, ulong emptied)
     {
         Enter(vp);
-        if (from->Block->HostPc != null && to->Block->HostPc != null && from->Privilege == to->Privilege
+        if (Emptied == emptied && from->Block->HostPc != null && to->Block->HostPc != null && from->Privilege == to->Privilege
             && ((ulong)from->Block->HostPc ^ (ulong)to->Block->HostPc) < GuestMemory.PageSize
             && (from->Linear ^ to->Linear) < GuestMemory.PageSize)
         {
@@ -323,6 +327,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
             Empty();
             UseArena(_arena ^ 1);
             _partition.FlushTlbs(vp);
+            OnFetchTlbFlushed(vp);
         }
 
         // The wait for the lock may have flushed the TLB; and the page must be protected before its bytes are read.
@@ -600,6 +605,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
 
         new Span<nint>(_buckets, BucketCount).Clear();
         new Span<nint>(_front, FrontSize).Clear();
+        Translations?.Recycle();
         Emptied++;
     }
 

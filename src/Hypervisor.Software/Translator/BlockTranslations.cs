@@ -18,7 +18,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     private const int StubSize = 4096;
     private const int HalfSize = 64 << 20;
     private const int LargestBlock = 64 << 10;
-    private const int MaximumVersions = 64;
+    private const int MaximumVersions = 32;
 
     private readonly ExecutableMemory _memory;
     private readonly DecodedInstruction* _scratch;
@@ -27,7 +27,6 @@ internal sealed unsafe class BlockTranslations : IDisposable
     private int _free;
     private int _limit;
     private int _half;
-    private bool _hasStaleVersions;
 
     /// <summary>Maps the code memory.</summary>
     /// <param name="from">Code is translated from this linear address on.</param>
@@ -62,8 +61,8 @@ internal sealed unsafe class BlockTranslations : IDisposable
     /// <summary>Blocks translated so far.</summary>
     public ulong Translated { get; private set; }
 
-    /// <summary>Whether it is time to start anew: no room for another block, or mostly stale ones.</summary>
-    public bool IsFull => _hasStaleVersions || _limit - _free < LargestBlock;
+    /// <summary>Whether it is time to start anew: no room for another block.</summary>
+    public bool IsFull => _limit - _free < LargestBlock;
 
     /// <summary>Translates a block; null when it holds nothing to translate.</summary>
     public TranslatedBlock* Translate(SoftwareVirtualProcessor vp, CodeBlock* block, ulong linear)
@@ -75,21 +74,20 @@ internal sealed unsafe class BlockTranslations : IDisposable
 
         var privilege = (vp.State->Mode & (uint)VpMode.User) != 0 ? 1u : 0;
         var versions = 0;
-        for (var version = block->Translations; version != null; version = version->Next)
+        for (var version = &block->Translations; *version != null; version = &(*version)->Next)
         {
-            if (version->Linear == linear && version->Privilege == privilege)
+            if ((*version)->Linear == linear && (*version)->Privilege == privilege)
             {
-                return version;
+                return *version;
             }
 
-            versions++;
-        }
-
-        if (versions >= MaximumVersions)
-        {
-            // So many address spaces have had the page at different addresses that most of them are gone.
-            _hasStaleVersions = true;
-            return null;
+            if (++versions == MaximumVersions)
+            {
+                // So many address spaces have had the page at different addresses that most of them are gone.
+                Retire(*version);
+                *version = null;
+                break;
+            }
         }
 
         var translator = new BlockTranslator(this, new CodeEmitter(_memory, _free, LargestBlock), _scratch, vp.State);
@@ -110,7 +108,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     public static void Link(TranslatedBlock* from, int slot, TranslatedBlock* to)
     {
         var place = slot == 0 ? from->Taken : from->FallThrough;
-        if (place != null)
+        if (place != null && !from->IsRetired)
         {
             var target = to->Linear <= from->Linear ? to->Checked : to->Body;
             Volatile.Write(ref *place, (int)(target - ((byte*)place + from->ToExecutable + 4)));
@@ -122,15 +120,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     {
         for (var version = block->Translations; version != null; version = version->Next)
         {
-            if (version->Taken != null)
-            {
-                Volatile.Write(ref *version->Taken, version->TakenUnlinked);
-            }
-
-            if (version->FallThrough != null)
-            {
-                Volatile.Write(ref *version->FallThrough, version->FallThroughUnlinked);
-            }
+            Unlink(version);
         }
     }
 
@@ -139,10 +129,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     {
         for (var version = block->Translations; version != null; version = version->Next)
         {
-            // The entry begins with a five-byte NOP in an aligned word, for a jump to take its place at once.
-            var entry = (ulong*)(version->Entry - version->ToExecutable);
-            var distance = (uint)(int)(Miss - (version->Entry + 5));
-            Volatile.Write(ref *entry, (*entry & 0xFFFF_FF00_0000_0000) | ((ulong)distance << 8) | 0xE9);
+            Kill(version);
         }
     }
 
@@ -156,10 +143,38 @@ internal sealed unsafe class BlockTranslations : IDisposable
         _memory.Dispose();
     }
 
+    private static void Unlink(TranslatedBlock* version)
+    {
+        if (version->Taken != null)
+        {
+            Volatile.Write(ref *version->Taken, version->TakenUnlinked);
+        }
+
+        if (version->FallThrough != null)
+        {
+            Volatile.Write(ref *version->FallThrough, version->FallThroughUnlinked);
+        }
+    }
+
+    private void Kill(TranslatedBlock* version)
+    {
+        // The entry begins with a five-byte NOP in an aligned word, for a jump to take its place at once.
+        var entry = (ulong*)(version->Entry - version->ToExecutable);
+        var distance = (uint)(int)(Miss - (version->Entry + 5));
+        Volatile.Write(ref *entry, (*entry & 0xFFFF_FF00_0000_0000) | ((ulong)distance << 8) | 0xE9);
+    }
+
+    // Its block forgets it, so that its branches would not be taken back: it must never have any again.
+    private void Retire(TranslatedBlock* version)
+    {
+        version->IsRetired = true;
+        Unlink(version);
+        Kill(version);
+    }
+
     private void Use(int half)
     {
         _half = half;
-        _hasStaleVersions = false;
         _free = StubSize + (half * HalfSize);
         _limit = _free + HalfSize;
     }

@@ -7,8 +7,8 @@ namespace Vitro.Hypervisor.Software.Translator;
 /// <content>What becomes of each instruction.</content>
 internal unsafe ref partial struct BlockTranslator
 {
-    // Whether an instruction becomes host code; all others are left to the interpreter one by one.
-    private static bool IsTranslatable(DecodedInstruction* i)
+    /// <summary>Whether an instruction becomes host code; all others are left to the interpreter one by one.</summary>
+    internal static bool IsTranslatable(DecodedInstruction* i)
     {
         if ((i->Prefixes & Prefixes.Vex) != 0)
         {

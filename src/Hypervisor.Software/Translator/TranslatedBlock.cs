@@ -25,6 +25,9 @@ internal unsafe struct TranslatedBlock
     /// <summary>The first instruction.</summary>
     public byte* Body;
 
+    /// <summary>No longer among its block's translations, though some branches may still lead here.</summary>
+    public bool IsRetired;
+
     /// <summary>Next translation of the same block.</summary>
     public TranslatedBlock* Next;
 

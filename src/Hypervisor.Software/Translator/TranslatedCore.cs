@@ -1,3 +1,4 @@
+using Vitro.Foundation;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Interpreter;
 using Vitro.Hypervisor.Vid;
@@ -5,13 +6,14 @@ using Vitro.Hypervisor.Vid;
 namespace Vitro.Hypervisor.Software.Translator;
 
 /// <summary>Executes one virtual processor by translated 64-bit code; what cannot be translated goes to the interpreter.</summary>
-internal sealed unsafe class TranslatedCore : IExecutionCore
+internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
 {
     private readonly SoftwareVirtualProcessor _vp;
     private readonly VpState* _state;
     private readonly CodeCache _cache;
     private readonly BlockTranslations _translations;
     private readonly InstructionInterpreter _interpreter;
+    private readonly ExitCounts _exits = new();
 
     /// <summary>Creates the core of one processor.</summary>
     public TranslatedCore(SoftwareVirtualProcessor vp, CodeCache cache)
@@ -61,6 +63,9 @@ internal sealed unsafe class TranslatedCore : IExecutionCore
 
     /// <inheritdoc/>
     public void DeferCodeStore(ulong gpa, int length) => _interpreter.DeferCodeStore(gpa, length);
+
+    /// <inheritdoc/>
+    public void Inspect(InspectNode node) => _exits.Inspect(node);
 
     private void RunFrom(CodeBlock* block)
     {
@@ -129,6 +134,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore
 
             _translations.Enter(state, target);
             var record = (ExitRecord*)state->ExitRecord;
+            _exits.Add(record->Kind);
             if (record->Kind == ExitKind.Jump)
             {
                 state->Rip = state->Parked;
@@ -143,6 +149,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore
                     var emptied = _cache.Emptied;
                     var instruction = CodeBlock.Instructions(block) + record->Index;
                     state->Rip = translated->Linear + instruction->Offset;
+                    _exits.AddInterpreted(instruction);
                     var next = _interpreter.ExecuteSingle(instruction);
                     if (next != InstructionInterpreter.NextStep.Continue || _cache.Emptied != emptied || block->HostPc == null)
                     {
@@ -198,7 +205,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore
             return false;
         }
 
-        _cache.Link(_vp, from, slot, translated);
+        _cache.Link(_vp, from, slot, translated, emptied);
         if (_cache.Emptied != emptied || !IsFetchable(translated->Linear))
         {
             return false;

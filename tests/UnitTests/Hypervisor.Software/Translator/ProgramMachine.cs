@@ -15,6 +15,9 @@ internal sealed unsafe class ProgramMachine : IDisposable
     internal const ulong CodeAddress = 0x100000;
     internal const ulong DataAddress = 0x181000;
     internal const int DataSize = 0x2000;
+
+    /// <summary>From here on, each of 512 pages is the first page of code again.</summary>
+    internal const ulong AliasAddress = 0x400000;
     private const ulong StackAddress = 0x190800;
     private const ulong TableAddress = 0x1000;
     private const ulong HandlersAddress = 0x60000;
@@ -66,9 +69,10 @@ internal sealed unsafe class ProgramMachine : IDisposable
     internal void Cancel() => _vp.Cancel();
 
     /// <summary>Runs a program until it halts, from registers and data made of a seed.</summary>
-    internal void Run(ReadOnlySpan<byte> program, int seed)
+    internal void Run(ReadOnlySpan<byte> program, int seed, ulong address = CodeAddress)
     {
         Place(program, seed);
+        _vp.State->Rip = address;
         for (var n = 0; n < 1000 && _vp.State->Activity == 0; n++)
         {
             _vp.State->Requests = 0;
@@ -111,6 +115,12 @@ internal sealed unsafe class ProgramMachine : IDisposable
         Write(0x2000, 0x3007);
         Write(0x3000, 0x4007);
         Write(0x3008, 0x5007);
+        Write(0x3010, 0x6007);
+        for (var page = 0UL; page < 512; page++)
+        {
+            Write(0x6000 + (page * 8), CodeAddress | 0x67);
+        }
+
         for (var page = 0UL; page < 1024; page++)
         {
             Write(0x4000 + (page * 8), (page << 12) | 0x67);

@@ -76,6 +76,33 @@ public sealed class TranslatorTests
     }
 
     [Fact]
+    public void Code_at_more_addresses_than_are_kept_runs_at_each_of_them()
+    {
+        using var machine = new ProgramMachine(new TranslatorFactory());
+        byte[] program =
+        [
+            0xB9, 3, 0, 0, 0, // mov ecx, 3
+            0x48, 0x8D, 0x05, 0, 0, 0, 0, // lea rax, [rip]
+            0xEB, 0, // jmp on
+            0xFF, 0xC9, // dec ecx
+            0x75, 0xF3, // jnz to the lea
+            0xF4, // hlt
+        ];
+        for (var round = 0; round < 2; round++)
+        {
+            for (var page = 0UL; page < 100; page++)
+            {
+                var address = ProgramMachine.AliasAddress + (page << 12);
+                machine.Run(program, 1, address);
+                Assert.Equal(address + 12 + (uint)round, machine.Gpr(0));
+                Assert.Equal(address + (uint)program.Length, machine.Rip);
+            }
+
+            program[8]++;
+        }
+    }
+
+    [Fact]
     public void A_request_ends_a_loop_without_an_exit()
     {
         using var pair = new ProgramPair();
