@@ -107,6 +107,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
         State->DeferredRequests = 0;
         new ReadOnlySpan<byte>(state.Xsave, 0, Math.Min(state.Xsave.Length, XsaveSize)).CopyTo(new Span<byte>(State->Xsave, XsaveSize));
         XsaveArea.Sanitize(State->Xsave);
+        State->UppersInUse = 1;
         ImportMsrs(state.Msrs);
 
         // The stack segment's DPL is the CPL in every mode but real and virtual-8086, where it is fixed.
@@ -233,6 +234,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
         {
             State->Xcr0 = 1;
             XsaveArea.Initialize(State->Xsave);
+            State->UppersInUse = 0;
             State->TscOffset = 0;
             ResetMsrs();
         }

@@ -52,6 +52,9 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
         NativeMemory.Clear(State->Xsave, 4096);
         State->Index = index;
         State->FaultVector = -1;
+        State->VectorsAbsent = 1;
+        State->AvxAbsent = 1;
+        State->UppersInUse = 1;
         Mmu = new Mmu(this, State, options.Gpa, options.Intercepts);
         _cpuid = BuildCpuid(options);
         Core = partition.Execution.CreateCore(this);

@@ -120,6 +120,17 @@ internal unsafe struct VpState
 
     /// <summary>The XSAVE image in standard format (legacy area, header, YMM), 64-byte aligned, of the vector and x87 state.</summary>
     public byte* Xsave;
+
+    /// <summary>
+    /// Zero while translated code has the XMM registers and MXCSR in the host's registers; in C# always 1: the image is what counts.
+    /// </summary>
+    public uint VectorsAbsent;
+
+    /// <summary>Zero while the YMM registers are in the host's and the guest has AVX enabled; else 1.</summary>
+    public uint AvxAbsent;
+
+    /// <summary>Zero when the upper halves of all YMM registers in the image are known to be zero.</summary>
+    public uint UppersInUse;
 }
 
 /// <summary>A segment register's hidden part.</summary>

@@ -46,6 +46,12 @@ internal sealed unsafe class BlockTranslations : IDisposable
         code.Align(16);
         Miss = code.Executable;
         TranslationStubs.EmitMiss(ref code, Leave);
+        code.Align(16);
+        LoadVectors = code.Executable;
+        VectorStubs.EmitLoad(ref code, Leave, needsAvx: false);
+        code.Align(16);
+        LoadAvx = code.Executable;
+        VectorStubs.EmitLoad(ref code, Leave, needsAvx: true);
         Use(0);
     }
 
@@ -57,6 +63,12 @@ internal sealed unsafe class BlockTranslations : IDisposable
 
     /// <summary>Where jumps to unknown targets go, RDI being the linear address.</summary>
     public byte* Miss { get; }
+
+    /// <summary>Where blocks that need the XMM registers go, RDI being the record of the instruction that needs them.</summary>
+    public byte* LoadVectors { get; }
+
+    /// <summary>The same for the YMM registers.</summary>
+    public byte* LoadAvx { get; }
 
     /// <summary>Blocks translated so far.</summary>
     public ulong Translated { get; private set; }

@@ -44,6 +44,8 @@ internal unsafe ref partial struct BlockTranslator
                 return !i->IsMemory || i->Form == OperandForm.RmImmediate;
             case Operation.Bswap:
                 return i->OperandSize >= 4;
+            case Operation.Vector:
+                return VectorForm.IsNative(i);
             case Operation.Popcnt:
                 return Popcnt.IsSupported;
             case Operation.Tzcnt:
@@ -153,6 +155,9 @@ internal unsafe ref partial struct BlockTranslator
                 return false;
             case Operation.Bswap:
                 EmitByteSwap(i);
+                return false;
+            case Operation.Vector:
+                EmitVector(i);
                 return false;
             default:
                 EmitPlain(i);

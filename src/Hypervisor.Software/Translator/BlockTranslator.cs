@@ -35,6 +35,8 @@ internal unsafe ref partial struct BlockTranslator
     private int _coldCount;
     private int _index;
     private bool _flagsParked;
+    private VectorNeed _vectors;
+    private int _lastVector;
 
     /// <summary>Prepares to write code at the emitter's place.</summary>
     public BlockTranslator(BlockTranslations owner, CodeEmitter code, DecodedInstruction* scratch, VpState* state)
@@ -127,6 +129,7 @@ internal unsafe ref partial struct BlockTranslator
 
     private void ComputeLiveness()
     {
+        _lastVector = -1;
         var last = _instructions + _count - 1;
         var live = LiveAtEnd(last);
         for (var n = _count - 1; n >= 0; n--)
@@ -134,6 +137,10 @@ internal unsafe ref partial struct BlockTranslator
             var read = IsTranslatable(_instructions + n) ? FlagUse.Read(_instructions + n, out var replaced) : ReadAll(out replaced);
             live = (live & ~replaced) | read;
             _live[n] = live;
+            if (_lastVector < 0 && VectorForm.IsNative(_instructions + n))
+            {
+                _lastVector = n;
+            }
         }
     }
 
@@ -247,6 +254,7 @@ internal unsafe ref partial struct BlockTranslator
     // Leaves for the interpreter to execute the present instruction, and comes back after it.
     private void EmitInterpret()
     {
+        _vectors = VectorNeed.None;
         RestoreFlags(scratchFree: true);
         EmitRecordExit(ExitKind.Interpret, (ushort)_index, _c.Cursor, resume: 12 + sizeof(ExitRecord));
     }
@@ -257,11 +265,16 @@ internal unsafe ref partial struct BlockTranslator
         _c.Bytes([0x48, 0x8D, 0x3D]);
         _c.Int32(5);
         EmitJump(_owner.Leave);
+        EmitRecord(kind, index, resume == 0 ? null : start + resume);
+    }
+
+    private void EmitRecord(ExitKind kind, ushort index, byte* resume)
+    {
         var record = (ExitRecord*)_c.Cursor;
         record->Block = _block;
         record->Kind = kind;
         record->Index = index;
-        record->Resume = resume == 0 ? 0 : (int)(start + resume - (byte*)record);
+        record->Resume = resume == null ? 0 : (int)(resume - (byte*)record);
         Skip(sizeof(ExitRecord));
     }
 
@@ -280,6 +293,7 @@ internal unsafe ref partial struct BlockTranslator
         cold->Kind = kind;
         cold->Index = _index;
         cold->FlagsParked = _flagsParked;
+        cold->Vectors = _vectors;
     }
 
     private void EmitColds()
@@ -295,14 +309,10 @@ internal unsafe ref partial struct BlockTranslator
                     EmitRecordExit(ExitKind.Request, 0, _c.Cursor, 0);
                     break;
                 case ColdKind.Interpret:
-                    if (cold->FlagsParked)
-                    {
-                        _flagsParked = true;
-                        RestoreFlags(scratchFree: true);
-                    }
-
-                    EmitRecordExit(
-                        ExitKind.Interpret, (ushort)cold->Index, _c.Cursor, (int)(_starts[cold->Index + 1] - _c.Cursor));
+                    EmitInterpretCold(cold);
+                    break;
+                case ColdKind.Vectors:
+                    EmitVectorsCold(cold);
                     break;
                 case ColdKind.Taken:
                     EmitRecordExit(ExitKind.Taken, (ushort)cold->Index, _c.Cursor, 0);
@@ -468,6 +478,7 @@ internal unsafe ref partial struct BlockTranslator
     private enum ColdKind
     {
         Interpret,
+        Vectors,
         Request,
         Taken,
         FallThrough,
@@ -481,5 +492,6 @@ internal unsafe ref partial struct BlockTranslator
         public ColdKind Kind;
         public int Index;
         public bool FlagsParked;
+        public VectorNeed Vectors;
     }
 }

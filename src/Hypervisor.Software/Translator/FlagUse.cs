@@ -70,6 +70,9 @@ internal static unsafe class FlagUse
                 or Operation.Jmp or Operation.JmpIndirect or Operation.Call or Operation.CallIndirect or Operation.Ret or Operation.Leave
                 or Operation.Bsf or Operation.Bsr or Operation.Tzcnt or Operation.Lzcnt:
                 return 0;
+            case Operation.Vector:
+                replaced = VectorForm.SetsFlags(i) ? All : 0;
+                return 0;
             default:
                 return All;
         }

@@ -27,6 +27,13 @@ internal static unsafe class StateLayout
         SystemFlags = (int)((byte*)&state.SystemFlags - start) - Bias;
         FsBase = (int)((byte*)&state.Fs.Base - start) - Bias;
         GsBase = (int)((byte*)&state.Gs.Base - start) - Bias;
+        Mode = (int)((byte*)&state.Mode - start) - Bias;
+        Cr4 = (int)((byte*)&state.Cr4 - start) - Bias;
+        Xcr0 = (int)((byte*)&state.Xcr0 - start) - Bias;
+        Xsave = (int)((byte*)&state.Xsave - start) - Bias;
+        VectorsAbsent = (int)((byte*)&state.VectorsAbsent - start) - Bias;
+        AvxAbsent = (int)((byte*)&state.AvxAbsent - start) - Bias;
+        UppersInUse = (int)((byte*)&state.UppersInUse - start) - Bias;
     }
 
     public static int Requests { get; }
@@ -56,6 +63,20 @@ internal static unsafe class StateLayout
     public static int FsBase { get; }
 
     public static int GsBase { get; }
+
+    public static int Mode { get; }
+
+    public static int Cr4 { get; }
+
+    public static int Xcr0 { get; }
+
+    public static int Xsave { get; }
+
+    public static int VectorsAbsent { get; }
+
+    public static int AvxAbsent { get; }
+
+    public static int UppersInUse { get; }
 
     /// <summary>The place of a guest register.</summary>
     public static int Gpr(int number) => (number * 8) - Bias;

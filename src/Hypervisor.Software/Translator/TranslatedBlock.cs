@@ -67,6 +67,12 @@ internal enum ExitKind : ushort
     /// <summary>The instruction is to be interpreted.</summary>
     Interpret,
 
+    /// <summary>
+    /// The instruction needs vector registers that cannot be loaded: it is to be interpreted. The record's distance is where
+    /// execution goes on had they been loaded.
+    /// </summary>
+    Vectors,
+
     /// <summary>The direct branch that ends the block is taken, or not: its target is not linked yet.</summary>
     Taken,
     FallThrough,

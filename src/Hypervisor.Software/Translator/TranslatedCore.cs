@@ -145,13 +145,13 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
             var block = translated->Block;
             switch (record->Kind)
             {
-                case ExitKind.Interpret:
+                case ExitKind.Interpret or ExitKind.Vectors:
                     var emptied = _cache.Emptied;
                     var instruction = CodeBlock.Instructions(block) + record->Index;
                     state->Rip = translated->Linear + instruction->Offset;
                     _exits.AddInterpreted(instruction);
                     var next = _interpreter.ExecuteSingle(instruction);
-                    if (next != InstructionInterpreter.NextStep.Continue || _cache.Emptied != emptied || block->HostPc == null)
+                    if (record->Kind == ExitKind.Vectors || next != InstructionInterpreter.NextStep.Continue || _cache.Emptied != emptied || block->HostPc == null)
                     {
                         return;
                     }

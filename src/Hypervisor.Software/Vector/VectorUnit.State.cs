@@ -312,6 +312,7 @@ internal sealed unsafe partial class VectorUnit
 
         if ((requested & XsaveArea.ComponentAvx) != 0)
         {
+            _state->UppersInUse = 1;
             if ((present & XsaveArea.ComponentAvx) != 0)
             {
                 Buffer.MemoryCopy(_bounce + XsaveArea.YmmHigh, Area + XsaveArea.YmmHigh, count, count);

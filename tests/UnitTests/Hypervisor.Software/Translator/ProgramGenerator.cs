@@ -1,7 +1,7 @@
 namespace Vitro.UnitTests.Hypervisor.Software.Translator;
 
 /// <summary>
-/// Random 64-bit programs: a loop of integer instructions with branches forward, loads and stores around a page border and
+/// Random 64-bit programs: a loop of integer, and if wanted vector, instructions with branches forward, loads and stores around a page border and
 /// calls of a function in another page. RBX points to the data, R14 counts, RSP is the stack; nothing else is fixed.
 /// </summary>
 internal static class ProgramGenerator
@@ -12,7 +12,9 @@ internal static class ProgramGenerator
         [0x01, 0x03, 0x09, 0x0B, 0x11, 0x13, 0x19, 0x1B, 0x21, 0x23, 0x29, 0x2B, 0x31, 0x33, 0x39, 0x3B, 0x85, 0x89, 0x8B, 0x63];
 
     /// <summary>A program with its function; it ends with HLT.</summary>
-    internal static byte[] Generate(Random random)
+    /// <param name="random">Decides everything.</param>
+    /// <param name="vectors">How many of ten instructions are vector instructions.</param>
+    internal static byte[] Generate(Random random, int vectors = 0)
     {
         var code = new List<byte>();
         Emit(code, 0x41, 0xBE, (byte)random.Next(1, 6), 0, 0, 0); // mov r14d, n
@@ -21,7 +23,15 @@ internal static class ProgramGenerator
         var open = new List<(int Place, int Left)>();
         for (var n = 0; n < count; n++)
         {
-            EmitOne(random, code, open);
+            if (random.Next(10) < vectors)
+            {
+                VectorGenerator.Emit(random, code, isWritten => Register(random, isWritten));
+            }
+            else
+            {
+                EmitOne(random, code, open);
+            }
+
             Close(code, open, all: false);
         }
 

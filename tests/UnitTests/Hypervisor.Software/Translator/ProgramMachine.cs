@@ -5,6 +5,7 @@ using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Software;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Translator;
+using Vitro.Hypervisor.Software.Vector;
 using Vitro.Hypervisor.Vid;
 
 namespace Vitro.UnitTests.Hypervisor.Software.Translator;
@@ -52,7 +53,15 @@ internal sealed unsafe class ProgramMachine : IDisposable
 
     internal ulong Rip => _vp.State->Rip;
 
+    /// <summary>Whether it halted in a handler.</summary>
+    internal bool HasFaulted => _vp.State->Rip - HandlersAddress < 16;
+
     internal uint Flags => LazyFlags.Get(_vp.State);
+
+    /// <summary>XMM registers.</summary>
+    internal ReadOnlySpan<byte> Vectors => new(_vp.State->Xsave + XsaveArea.Xmm, 256);
+
+    internal uint Mxcsr => *(uint*)(_vp.State->Xsave + XsaveArea.Mxcsr);
 
     internal ReadOnlySpan<byte> Data => new((byte*)_ram.File.Address + DataAddress - (DataSize / 2), DataSize);
 
@@ -100,6 +109,13 @@ internal sealed unsafe class ProgramMachine : IDisposable
             state->Gpr[n] = random.Next(4) == 0 ? (ulong)random.Next(-3, 3) : (ulong)random.NextInt64();
         }
 
+        for (var n = 0; n < 64; n++)
+        {
+            ((uint*)(state->Xsave + XsaveArea.Xmm))[n] = random.Next(3) == 0 ? (uint)random.NextInt64() : 0x3F800000 + (uint)random.Next(1 << 24);
+        }
+
+        // Seldom an unmasked exception.
+        *(uint*)(state->Xsave + XsaveArea.Mxcsr) = 0x1F80 ^ (random.Next(8) == 0 ? 0x80u << random.Next(6) : 0) | ((uint)random.Next(8) << 13);
         state->Gpr[3] = DataAddress;
         state->Gpr[4] = StackAddress;
         LazyFlags.SetRflags(state, 2);
@@ -238,9 +254,21 @@ internal sealed class ProgramPair : IDisposable
             text.Append($" rip {Translated.Rip:x} not {Interpreted.Rip:x}");
         }
 
-        if ((Interpreted.Flags & DefinedFlags) != (Translated.Flags & DefinedFlags))
+        // Flags that nobody was to read any more are not kept for a fault.
+        if (!Interpreted.HasFaulted && (Interpreted.Flags & DefinedFlags) != (Translated.Flags & DefinedFlags))
         {
             text.Append($" flags {Translated.Flags:x} not {Interpreted.Flags:x}");
+        }
+
+        if (Interpreted.Mxcsr != Translated.Mxcsr)
+        {
+            text.Append($" mxcsr {Translated.Mxcsr:x} not {Interpreted.Mxcsr:x}");
+        }
+
+        var same = Interpreted.Vectors.CommonPrefixLength(Translated.Vectors);
+        if (same < Interpreted.Vectors.Length)
+        {
+            text.Append($" xmm{same / 16}");
         }
 
         var at = Interpreted.Data.CommonPrefixLength(Translated.Data);

@@ -1,0 +1,147 @@
+using Vitro.Hypervisor.Software.Decoding;
+using Vitro.Hypervisor.Software.Emitter;
+using Vitro.Hypervisor.Software.Thunks;
+
+namespace Vitro.Hypervisor.Software.Translator;
+
+/// <content>Vector instructions: copied, the host's vector registers being the guest's once they have been loaded.</content>
+internal unsafe ref partial struct BlockTranslator
+{
+    // The registers an instruction needs are in from here on; if they are not, the load may fail, and the interpreter takes over.
+    private void RequireVectors(VectorNeed need)
+    {
+        if (_vectors >= need)
+        {
+            return;
+        }
+
+        _vectors = need;
+        _c.Load32(HostRegister.Rcx, HostRegister.Rsp, need == VectorNeed.Avx ? StateLayout.AvxAbsent : StateLayout.VectorsAbsent);
+        _c.Bytes([0xE3, 0x05]); // jrcxz over the jump
+        _c.Byte(0xE9);
+        AddCold(ColdKind.Vectors);
+        _c.Int32(0);
+    }
+
+    private void EmitVectorsCold(Cold* cold)
+    {
+        RestoreColdFlags(cold);
+        EmitLoadVectors(cold->Vectors, cold->Index, (byte*)cold->Place + 4);
+    }
+
+    // The interpreter leaves the vector registers in their image: whatever follows in the block counts on them.
+    private void EmitInterpretCold(Cold* cold)
+    {
+        RestoreColdFlags(cold);
+        var next = cold->Index + 1;
+        var start = _c.Cursor;
+        if (cold->Vectors == VectorNeed.None || next > _lastVector)
+        {
+            EmitRecordExit(ExitKind.Interpret, (ushort)cold->Index, start, (int)(_starts[next] - start));
+            return;
+        }
+
+        EmitRecordExit(ExitKind.Interpret, (ushort)cold->Index, start, 12 + sizeof(ExitRecord));
+        EmitLoadVectors(cold->Vectors, next, _starts[next]);
+    }
+
+    private void RestoreColdFlags(Cold* cold)
+    {
+        if (cold->FlagsParked)
+        {
+            _flagsParked = true;
+            RestoreFlags(scratchFree: true);
+        }
+    }
+
+    private void EmitLoadVectors(VectorNeed need, int index, byte* next)
+    {
+        _c.Bytes([0x48, 0x8D, 0x3D]); // lea rdi, [record]
+        _c.Int32(5);
+        EmitJump(need == VectorNeed.Avx ? _owner.LoadAvx : _owner.LoadVectors);
+        EmitRecord(ExitKind.Vectors, (ushort)index, next);
+    }
+
+    private void EmitVector(DecodedInstruction* i)
+    {
+        _ = VectorForm.TryFind(i, out var form);
+        RequireVectors(VectorNeed.Sse);
+        var memory = i->IsMemory;
+        if (memory)
+        {
+            int size = form.MemorySize;
+            if (size == 0)
+            {
+                size = (i->Prefixes & Prefixes.RexW) != 0 ? 8 : 4;
+            }
+
+            EmitMemory(i, form.Has(ThunkTraits.WritesRm), size);
+            if (form.Has(ThunkTraits.Aligned))
+            {
+                EmitAlignmentCheck(size);
+            }
+        }
+
+        SettleFlags(i, scratchFree: !memory);
+        int reg = i->Reg;
+        var regSpilled = false;
+        if (form.Has(ThunkTraits.Group))
+        {
+            reg = i->Extension;
+        }
+        else if (form.Reg == OperandKind.General)
+        {
+            // Always a mere result.
+            reg = Located(i->Reg, T0);
+            regSpilled = reg == T0;
+        }
+
+        int rm = memory ? T0 : i->Rm;
+        var rmSpilled = false;
+        if (!memory && form.Rm == OperandKind.General)
+        {
+            rm = form.Has(ThunkTraits.ReadsRm) ? Fetch(i->Rm, T0) : Located(i->Rm, T0);
+            rmSpilled = rm == T0;
+        }
+
+        _c.Opcode(
+            (OpcodePrefix)ThunkTable.PrefixOf(i), (OpcodeMap)i->Map, i->Opcode, (i->Prefixes & Prefixes.RexW) != 0, reg, 0, rm);
+        if (memory)
+        {
+            _c.ModRmIndexed(reg, T0, T1, 0, 0);
+        }
+        else
+        {
+            _c.ModRmRegister(reg, rm);
+        }
+
+        if (form.Has(ThunkTraits.Immediate))
+        {
+            _c.Byte((byte)i->Immediate);
+        }
+
+        if (form.Has(ThunkTraits.WritesRcx))
+        {
+            _c.Move64((HostRegister)HomeOf(1), HostRegister.Rcx);
+        }
+
+        if (regSpilled)
+        {
+            _c.Store64(HostRegister.Rsp, StateLayout.Gpr(i->Reg), HostRegister.Rdi);
+        }
+
+        if (rmSpilled && form.Has(ThunkTraits.WritesRm))
+        {
+            _c.Store64(HostRegister.Rsp, StateLayout.Gpr(i->Rm), HostRegister.Rdi);
+        }
+    }
+
+    // RDI is the offset in the page. A misaligned operand is the interpreter's, which raises the fault.
+    private void EmitAlignmentCheck(int size)
+    {
+        _c.Bytes([0x40, 0xF6, 0xC7, (byte)(size - 1)]); // test dil, size - 1
+        _c.Bytes([0x0F, 0x85]); // jnz
+        AddCold(ColdKind.Interpret);
+        _c.Int32(0);
+    }
+}

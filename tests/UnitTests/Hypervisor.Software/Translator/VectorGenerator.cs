@@ -1,0 +1,75 @@
+using Vitro.Hypervisor.Software.Thunks;
+
+namespace Vitro.UnitTests.Hypervisor.Software.Translator;
+
+/// <summary>Random vector instructions for <see cref="ProgramGenerator"/>: every form but those of MMX.</summary>
+internal static class VectorGenerator
+{
+    private const ThunkTraits Excluded = ThunkTraits.MmxTransition | ThunkTraits.MmxTransitionRegister | ThunkTraits.MaskedStore
+        | ThunkTraits.EmptyMmx;
+
+    private static readonly (int Map, int Opcode, int Prefix)[] Legacy = [.. Enumerate()];
+
+    /// <summary>Writes one; the memory operand lies around the page border RBX points to, mostly aligned.</summary>
+    internal static void Emit(Random random, List<byte> code, Func<bool, int> register)
+    {
+        var (map, opcode, prefix) = Legacy[random.Next(Legacy.Length)];
+        var extension = random.Next(8);
+        while (!ThunkTable.TryFind(map, opcode, prefix, extension, out _))
+        {
+            extension = random.Next(8);
+        }
+
+        _ = ThunkTable.TryFind(map, opcode, prefix, extension, out var form);
+        var isMemory = !form.Has(ThunkTraits.RegisterOnly) && (form.Has(ThunkTraits.MemoryOnly) || random.Next(2) == 0);
+        var reg = form.Has(ThunkTraits.Group) ? extension
+            : form.Reg == OperandKind.General ? register(true) : random.Next(16);
+        var rm = isMemory ? 3 : form.Rm == OperandKind.General ? register(form.Has(ThunkTraits.WritesRm)) : random.Next(16);
+        if (prefix > 0)
+        {
+            code.Add(prefix switch { 1 => 0x66, 2 => 0xF3, _ => 0xF2 });
+        }
+
+        var rex = 0x40 | (random.Next(2) * 8) | ((reg >> 3) << 2) | (rm >> 3);
+        if (rex != 0x40)
+        {
+            code.Add((byte)rex);
+        }
+
+        code.Add(0x0F);
+        if (map > 1)
+        {
+            code.Add((byte)(map == 2 ? 0x38 : 0x3A));
+        }
+
+        code.Add((byte)opcode);
+        code.Add((byte)((isMemory ? 0x40 : 0xC0) | ((reg & 7) << 3) | (rm & 7)));
+        if (isMemory)
+        {
+            var isAligned = form.Has(ThunkTraits.Aligned) ? random.Next(100) != 0 : random.Next(4) == 0;
+            code.Add((byte)(sbyte)(isAligned ? random.Next(-4, 4) * 16 : random.Next(-64, 64)));
+        }
+
+        if (form.Has(ThunkTraits.Immediate))
+        {
+            code.Add((byte)random.Next(256));
+        }
+    }
+
+    private static IEnumerable<(int Map, int Opcode, int Prefix)> Enumerate()
+    {
+        for (var map = 1; map <= 3; map++)
+        {
+            for (var opcode = 0; opcode < 256; opcode++)
+            {
+                for (var prefix = 0; prefix < 4; prefix++)
+                {
+                    if (ThunkTable.TryFind(map, opcode, prefix, 2, out var form) && !form.Has(Excluded))
+                    {
+                        yield return (map, opcode, prefix);
+                    }
+                }
+            }
+        }
+    }
+}
