@@ -18,6 +18,15 @@ internal enum MeasureKind
 /// <summary>One measure: the medians of our runs and of the peer's, when there is one.</summary>
 internal sealed record Measure(string Name, string Unit, MeasureKind Kind, IReadOnlyList<double> Ours, IReadOnlyList<double> Peer, string? PeerName)
 {
+    /// <summary>The ratio that must not be exceeded, and the one that is aimed at; null where none is set.</summary>
+    internal (double Floor, double Goal)? Target { get; init; }
+
+    /// <summary>The ratio of processor time, which a busy host does not stretch as it does time; null where it was not taken.</summary>
+    internal double? ProcessorRatio { get; init; }
+
+    /// <summary>What the target is compared with.</summary>
+    internal double? Judged => ProcessorRatio ?? Ratio ?? (Peer.Count == 0 ? OursMedian : null);
+
     internal double OursMedian => Median(Ours);
 
     internal double? PeerMedian => Peer.Count == 0 ? null : Median(Peer);
@@ -25,7 +34,7 @@ internal sealed record Measure(string Name, string Unit, MeasureKind Kind, IRead
     /// <summary>Below 1 is better than the peer, whatever the kind.</summary>
     internal double? Ratio => PeerMedian is { } peer ? Kind == MeasureKind.Cost ? OursMedian / peer : peer / OursMedian : null;
 
-    private static double Median(IReadOnlyList<double> values)
+    internal static double Median(IReadOnlyList<double> values)
     {
         var sorted = values.Order().ToArray();
         return sorted.Length == 0 ? double.NaN : (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;
@@ -40,16 +49,33 @@ internal static class BenchmarkReport
     internal static void Publish(string name, IReadOnlyList<Measure> measures)
     {
         var table = new Table().Title(name).AddColumns("measure", "unit", "Vitro", "peer", "ratio", "runs");
+        var targets = measures.Any(measure => measure.Target is not null);
+        if (targets)
+        {
+            table.AddColumns("CPU ratio", "floor", "goal", "holds");
+        }
+
         var json = new JsonArray();
         foreach (var measure in measures)
         {
-            table.AddRow(
+            List<string> row =
+            [
                 measure.Name,
                 measure.Unit,
                 Format(measure.OursMedian),
-                measure.PeerMedian is { } peer ? $"{Format(peer)} ({measure.PeerName})" : "-",
+                measure.PeerMedian is { } peer ? $"{Format(peer)} ({Short(measure.PeerName)})" : "-",
                 measure.Ratio is { } ratio ? Format(ratio) : "-",
-                measure.Ours.Count.ToString(CultureInfo.InvariantCulture));
+                measure.Ours.Count.ToString(CultureInfo.InvariantCulture),
+            ];
+            if (targets)
+            {
+                row.Add(measure.ProcessorRatio is { } processor ? Format(processor) : "-");
+                row.Add(measure.Target is { } floor ? Format(floor.Floor) : "-");
+                row.Add(measure.Target is { } goal ? Format(goal.Goal) : "-");
+                row.Add(Verdict(measure));
+            }
+
+            table.AddRow([.. row]);
             json.Add(new JsonObject
             {
                 ["measure"] = measure.Name,
@@ -59,15 +85,28 @@ internal static class BenchmarkReport
                 ["peerName"] = measure.PeerName,
                 ["ratio"] = Number(measure.Ratio),
                 ["runs"] = measure.Ours.Count,
+                ["processorRatio"] = Number(measure.ProcessorRatio),
+                ["floor"] = Number(measure.Target?.Floor),
+                ["goal"] = Number(measure.Target?.Goal),
             });
         }
 
+        // A pipe has no width of its own.
+        AnsiConsole.Profile.Width = Math.Max(AnsiConsole.Profile.Width, 140);
         AnsiConsole.Write(table);
-        AnsiConsole.WriteLine("Ratios below 1 are better than the peer.");
+        AnsiConsole.WriteLine("Ratios below 1 are better than the peer." + (targets ? " Of the two ratios that of CPU time is held against floor and goal." : ""));
         var folder = Path.Combine("artifacts", "bench");
         Directory.CreateDirectory(folder);
         File.WriteAllText(Path.Combine(folder, name + ".json"), json.ToJsonString(Indented) + "\n");
     }
+
+    private static string Short(string? peer) => peer is null ? "" : peer.Replace("qemu-system-x86_64 -accel tcg", "TCG", StringComparison.Ordinal);
+
+    private static string Verdict(Measure measure) => (measure.Target, measure.Judged) switch
+    {
+        ({ } target, { } judged) => judged <= target.Goal ? "goal" : judged <= target.Floor ? "floor" : "no",
+        _ => "-",
+    };
 
     private static JsonValue? Number(double? value) =>
         value is { } number && double.IsFinite(number) ? JsonValue.Create(Math.Round(number, 4)) : null;

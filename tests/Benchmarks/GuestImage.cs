@@ -18,38 +18,48 @@ internal sealed class GuestImage
     /// <summary>True when the peer is installed; measures stand alone otherwise.</summary>
     internal static bool HasPeer => (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Any(folder => File.Exists(Path.Combine(folder, Peer)));
 
-    internal static async Task<GuestImage> MakeAsync(CancellationToken cancellationToken)
+    internal static async Task<GuestImage> MakeAsync(CancellationToken cancellationToken) =>
+        new(await MakeAsync("guests/build", cancellationToken));
+
+    /// <summary>Runs a recipe, which prints the folder that holds what it made as its last line.</summary>
+    internal static async Task<string> MakeAsync(string recipe, CancellationToken cancellationToken)
     {
-        var start = new ProcessStartInfo("guests/build") { RedirectStandardOutput = true, UseShellExecute = false };
-        using var process = Process.Start(start) ?? throw new InvalidOperationException("guests/build did not start.");
+        var start = new ProcessStartInfo(recipe) { RedirectStandardOutput = true, UseShellExecute = false };
+        using var process = Process.Start(start) ?? throw new InvalidOperationException($"{recipe} did not start.");
         var output = await process.StandardOutput.ReadToEndAsync(cancellationToken);
         await process.WaitForExitAsync(cancellationToken);
         return process.ExitCode == 0
-            ? new GuestImage(output.Trim().Split('\n')[^1])
-            : throw new InvalidOperationException("guests/build failed.");
+            ? output.Trim().Split('\n')[^1]
+            : throw new InvalidOperationException($"{recipe} failed.");
     }
 
     /// <summary>A disk with the image's content for one run, deleted by the caller.</summary>
-    internal string CopyDisk()
+    internal string CopyDisk() => CopyDisk(Path.Combine(_folder, "root.img"));
+
+    internal static string CopyDisk(string disk)
     {
         var copy = Path.Combine(Path.GetTempPath(), $"vitro-bench-{Guid.NewGuid():N}.img");
-        using var process = Process.Start("cp", ["--sparse=always", Path.Combine(_folder, "root.img"), copy]);
+        using var process = Process.Start("cp", ["--sparse=always", disk, copy]);
         process.WaitForExit();
         return process.ExitCode == 0 ? copy : throw new InvalidOperationException("The guest's disk could not be copied.");
     }
 
-    internal GuestProcess StartOurs(string disk, string words) => GuestProcess.Start(
+    internal GuestProcess StartOurs(string disk, string words) => StartOurs(disk, words, 1);
+
+    internal GuestProcess StartPeer(string disk, string words) => StartPeer(disk, words, 1);
+
+    internal GuestProcess StartOurs(string disk, string words, int processors) => GuestProcess.Start(
         Ours,
         [
             "run", "--name", $"bench-{Environment.ProcessId}", "--kernel", Path.Combine(_folder, "vmlinuz"), "--initrd",
             Path.Combine(_folder, "initrd.img"), "--append", "console=ttyS0 quiet " + words, "--disk", disk, "--memory", $"{MemoryMiB}M",
-            "--processors", "1", "--engine", "software", "--serial", "stdio", "--statistics",
+            "--processors", $"{processors}", "--engine", "software", "--serial", "stdio", "--statistics",
         ]);
 
-    internal GuestProcess StartPeer(string disk, string words) => GuestProcess.Start(
+    internal GuestProcess StartPeer(string disk, string words, int processors) => GuestProcess.Start(
         Peer,
         [
-            "-accel", "tcg", "-m", $"{MemoryMiB}", "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", "-net", "none",
+            "-accel", processors > 1 ? "tcg,thread=multi" : "tcg", "-smp", $"{processors}", "-m", $"{MemoryMiB}", "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", "-net", "none",
             "-kernel", Path.Combine(_folder, "vmlinuz"), "-initrd", Path.Combine(_folder, "initrd.img"), "-append",
             "console=ttyS0 quiet " + words, "-drive", $"file={disk},format=raw,if=virtio,cache=writeback",
         ]);

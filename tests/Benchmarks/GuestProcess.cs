@@ -9,6 +9,7 @@ internal sealed class GuestProcess : IDisposable
     private readonly Process _process;
     private readonly StringBuilder _output = new();
     private readonly Stopwatch _clock = Stopwatch.StartNew();
+    private readonly List<(int Length, OutputMoment Moment)> _moments = [];
     private readonly SemaphoreSlim _changed = new(0);
     private readonly Task _reading;
 
@@ -31,6 +32,15 @@ internal sealed class GuestProcess : IDisposable
     }
 
     internal int Id => _process.Id;
+
+    /// <summary>When the character at a place of <see cref="Output"/> arrived.</summary>
+    internal OutputMoment MomentAt(int place)
+    {
+        lock (_output)
+        {
+            return _moments.First(entry => entry.Length > place).Moment;
+        }
+    }
 
     internal static GuestProcess Start(string program, IEnumerable<string> arguments)
     {
@@ -108,6 +118,7 @@ internal sealed class GuestProcess : IDisposable
             lock (_output)
             {
                 _output.Append(buffer, 0, count);
+                _moments.Add((_output.Length, new OutputMoment(_clock.Elapsed.TotalSeconds, ProcessorSeconds())));
             }
 
             if (_changed.CurrentCount == 0)
@@ -116,4 +127,21 @@ internal sealed class GuestProcess : IDisposable
             }
         }
     }
+
+    private double ProcessorSeconds()
+    {
+        try
+        {
+            _process.Refresh();
+            return _process.TotalProcessorTime.TotalSeconds;
+        }
+        catch (InvalidOperationException)
+        {
+            // Ended: what it had used when it last wrote.
+            return _moments.Count == 0 ? 0 : _moments[^1].Moment.ProcessorSeconds;
+        }
+    }
 }
+
+/// <summary>Seconds since the program's start, and processor time that it had used.</summary>
+internal readonly record struct OutputMoment(double Seconds, double ProcessorSeconds);

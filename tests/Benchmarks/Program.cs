@@ -1,20 +1,36 @@
 using Vitro.Benchmarks;
+using Vitro.Benchmarks.Engine;
 using Vitro.Benchmarks.Vhd;
+
+var names = args.ToList();
+EngineOptions options;
+try
+{
+    options = EngineOptions.Take(names);
+}
+catch (FormatException exception)
+{
+    await Console.Error.WriteLineAsync(exception.Message);
+    return 2;
+}
 
 var benchmarks = new Dictionary<string, Func<CancellationToken, Task<int>>>(StringComparer.Ordinal)
 {
     ["boot"] = BootBenchmark.RunAsync,
     ["disk"] = DiskBenchmark.RunAsync,
-    ["engine"] = _ => RunEngine(false, "off", "on"),
-    ["interpreter"] = _ => RunEngine(false, "off"),
-    ["vector"] = _ => RunEngine(true, "off"),
+    ["engine"] = token => EngineBenchmark.RunAsync(options, token),
+    ["interpreter"] = _ => RunLoop(false, "off"),
+    ["translator"] = _ => RunLoop(false, "off", "on"),
+    ["vector"] = _ => RunLoop(true, "off"),
     ["vhd"] = _ => Task.FromResult(VhdBenchmark.Run()),
 };
 
-if (args.Length == 0 || args.Any(name => !benchmarks.ContainsKey(name)))
+if (names.Count == 0 || names.Any(name => !benchmarks.ContainsKey(name)))
 {
-    await Console.Error.WriteLineAsync("Usage: ./bench NAME...   Benchmarks: " + string.Join(", ", benchmarks.Keys));
-    return args.Length == 0 ? 0 : 2;
+    await Console.Error.WriteLineAsync(
+        $"Usage: ./bench NAME... [--rounds N] [--only PART,...]   Benchmarks: {string.Join(", ", benchmarks.Keys)}\n"
+        + $"--rounds and --only are for engine; its parts: {string.Join(", ", EngineOptions.AllParts)}");
+    return names.Count == 0 ? 0 : 2;
 }
 
 using var cancel = new CancellationTokenSource();
@@ -24,7 +40,7 @@ Console.CancelKeyPress += (_, pressed) =>
     cancel.Cancel();
 };
 var code = 0;
-foreach (var name in args)
+foreach (var name in names)
 {
     code = Math.Max(code, await benchmarks[name](cancel.Token));
 }
@@ -32,7 +48,7 @@ foreach (var name in args)
 return code;
 
 // Interpreted ("off") and translated ("on") in turn; the engine reads the variable when it makes a partition.
-static Task<int> RunEngine(bool vector, params ReadOnlySpan<string> translations)
+static Task<int> RunLoop(bool vector, params ReadOnlySpan<string> translations)
 {
     foreach (var translation in translations)
     {
