@@ -16,7 +16,6 @@ namespace Vitro.Hypervisor.Software.Translator;
 internal sealed unsafe class BlockTranslations : IDisposable
 {
     private const int StubSize = 4096;
-    private const int HalfSize = 64 << 20;
     private const int LargestBlock = 64 << 10;
     private const int MaximumVersions = 32;
 
@@ -24,6 +23,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     private readonly DecodedInstruction* _scratch;
     private readonly ulong _from;
     private readonly ulong _to;
+    private readonly int _halfSize;
     private int _free;
     private int _limit;
     private int _half;
@@ -31,11 +31,13 @@ internal sealed unsafe class BlockTranslations : IDisposable
     /// <summary>Maps the code memory.</summary>
     /// <param name="from">Code is translated from this linear address on.</param>
     /// <param name="to">Code is translated up to this linear address.</param>
-    public BlockTranslations(ulong from, ulong to)
+    /// <param name="halfSize">Bytes of each half of the code memory.</param>
+    public BlockTranslations(ulong from, ulong to, int halfSize)
     {
+        _halfSize = halfSize;
         _from = from;
         _to = to;
-        _memory = ExecutableMemory.Create("vitro-code", StubSize + (2UL * HalfSize));
+        _memory = ExecutableMemory.Create("vitro-code", StubSize + (2UL * (uint)halfSize));
         _scratch = BlockTranslator.AllocateScratch();
         var code = new CodeEmitter(_memory, 0, StubSize);
         Enter = (delegate* unmanaged<VpState*, byte*, void>)code.Executable;
@@ -187,7 +189,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     private void Use(int half)
     {
         _half = half;
-        _free = StubSize + (half * HalfSize);
-        _limit = _free + HalfSize;
+        _free = StubSize + (half * _halfSize);
+        _limit = _free + _halfSize;
     }
 }

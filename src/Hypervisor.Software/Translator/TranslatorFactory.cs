@@ -1,4 +1,5 @@
 using System.Globalization;
+using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Software.Interpreter;
 using Vitro.Platform;
 
@@ -9,27 +10,41 @@ namespace Vitro.Hypervisor.Software.Translator;
 /// <param name="to">Code is translated up to this linear address; all other code is interpreted.</param>
 internal sealed class TranslatorFactory(ulong from = 0, ulong to = ulong.MaxValue) : IExecutionFactory
 {
-    /// <summary>The environment variable that chooses: off (as without it), on, or FROM-TO, two hexadecimal linear addresses.</summary>
+    /// <summary>
+    /// The environment variable that chooses: on (as without it), off, or FROM-TO, two hexadecimal linear addresses.
+    /// </summary>
     public const string Variable = "VITRO_TRANSLATE";
+
+    /// <summary>Bytes of each of the two halves of the code memory, which are used in turn; at least 256 KiB.</summary>
+    public int CodeHalfSize { get; init; } = 64 << 20;
 
     /// <summary>What the environment and the host's abilities give.</summary>
     public static IExecutionFactory Choose() => Choose(Environment.GetEnvironmentVariable(Variable));
 
-    /// <summary>The same for a setting's value, null when there is none; anything not understood interprets.</summary>
+    /// <summary>The same for a setting's value, null when there is none.</summary>
+    /// <exception cref="HypervisorException">It is none of those the variable may have.</exception>
     public static IExecutionFactory Choose(string? setting)
     {
-        var range = (setting ?? "").Split('-');
-        var (from, to) = (0UL, ulong.MaxValue);
-        var isWanted = setting == "on"
-            || (range.Length == 2
-                && ulong.TryParse(range[0], NumberStyles.HexNumber, CultureInfo.InvariantCulture, out from)
-                && ulong.TryParse(range[1], NumberStyles.HexNumber, CultureInfo.InvariantCulture, out to));
-        return isWanted && ExecutableMemory.Probe() == null ? new TranslatorFactory(from, to) : new InterpreterFactory();
+        if (setting == "off" || ExecutableMemory.Probe() != null)
+        {
+            return new InterpreterFactory();
+        }
+
+        if (setting is null or "" or "on")
+        {
+            return new TranslatorFactory();
+        }
+
+        return setting.Split('-') is [var first, var last]
+            && ulong.TryParse(first, NumberStyles.HexNumber, CultureInfo.InvariantCulture, out var from)
+            && ulong.TryParse(last, NumberStyles.HexNumber, CultureInfo.InvariantCulture, out var to)
+            ? new TranslatorFactory(from, to)
+            : throw new HypervisorException($"{Variable} is '{setting}': use on, off, or FROM-TO with two hexadecimal linear addresses.");
     }
 
     /// <inheritdoc/>
     public ICodePageObserver CreateCodePages(SoftwarePartition partition) =>
-        new CodeCache(partition) { Translations = new BlockTranslations(from, to) };
+        new CodeCache(partition) { Translations = new BlockTranslations(from, to, CodeHalfSize) };
 
     /// <inheritdoc/>
     public IExecutionCore CreateCore(SoftwareVirtualProcessor vp) => new TranslatedCore(vp, (CodeCache)vp.Partition.CodePages);

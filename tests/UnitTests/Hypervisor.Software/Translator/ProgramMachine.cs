@@ -4,6 +4,7 @@ using Vitro.Foundation;
 using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Software;
 using Vitro.Hypervisor.Software.Decoding;
+using Vitro.Hypervisor.Software.Interpreter;
 using Vitro.Hypervisor.Software.Translator;
 using Vitro.Hypervisor.Software.Vector;
 using Vitro.Hypervisor.Vid;
@@ -50,6 +51,8 @@ internal sealed unsafe class ProgramMachine : IDisposable
         BuildTables();
         SetState();
     }
+
+    internal CodeCache Cache => (CodeCache)_partition.CodePages;
 
     internal ulong Rip => _vp.State->Rip;
 

@@ -1,3 +1,5 @@
+using Vitro.Hypervisor.Engine;
+using Vitro.Hypervisor.Software;
 using Vitro.Hypervisor.Software.Translator;
 using Vitro.UnitTests.Hypervisor.Software.Differential;
 using Xunit;
@@ -103,6 +105,26 @@ public sealed class TranslatorTests
 
             program[8]++;
         }
+
+        Assert.Equal(0UL, machine.Cache.Emptied);
+    }
+
+    [Fact]
+    public void Programs_run_on_while_a_small_code_memory_is_used_over_and_over()
+    {
+        using var interpreted = new ProgramMachine(new InterpreterFactory());
+        using var translated = new ProgramMachine(new TranslatorFactory { CodeHalfSize = 256 << 10 });
+        var random = new Random(1);
+        for (var seed = 0; seed < 400; seed++)
+        {
+            var program = ProgramGenerator.Generate(random);
+            interpreted.Run(program, seed);
+            translated.Run(program, seed);
+            Assert.Equal(interpreted.Gpr(0), translated.Gpr(0));
+            Assert.True(interpreted.Data.SequenceEqual(translated.Data), $"seed {seed}");
+        }
+
+        Assert.InRange(translated.Cache.Emptied, 3UL, 100UL);
     }
 
     [Fact]
@@ -117,14 +139,17 @@ public sealed class TranslatorTests
     [Theory]
     [InlineData(null)]
     [InlineData("")]
-    [InlineData("off")]
-    [InlineData("1-")]
-    [InlineData("nonsense")]
-    public void What_does_not_ask_for_translation_is_interpreted(string? setting) =>
-        Assert.IsType<Vitro.Hypervisor.Software.InterpreterFactory>(TranslatorFactory.Choose(setting));
-
-    [Theory]
     [InlineData("on")]
     [InlineData("ffffffff81000000-ffffffff82000000")]
-    public void What_asks_for_translation_gets_it(string setting) => Assert.IsType<TranslatorFactory>(TranslatorFactory.Choose(setting));
+    public void Code_is_translated_unless_it_is_switched_off(string? setting) =>
+        Assert.IsType<TranslatorFactory>(TranslatorFactory.Choose(setting));
+
+    [Fact]
+    public void Off_interprets() => Assert.IsType<InterpreterFactory>(TranslatorFactory.Choose("off"));
+
+    [Theory]
+    [InlineData("1-")]
+    [InlineData("nonsense")]
+    public void Another_setting_is_named(string setting) =>
+        Assert.Contains(setting, Assert.Throws<HypervisorException>(() => TranslatorFactory.Choose(setting)).Message, StringComparison.Ordinal);
 }
