@@ -6,6 +6,7 @@ using Vitro.Cli.Vhd;
 var root = new RootCommand("Vitro runs Hyper-V-compatible virtual machines on Linux.")
 {
     RunCommand.Create(),
+    SaveCommand.Create(),
     InspectCommand.Create(),
     DoctorCommand.Create(),
     VhdCommand.Create(),

@@ -12,8 +12,9 @@ public static class DefinitionValidator
     /// <summary>Checks values and the files named.</summary>
     /// <param name="definition">The definition.</param>
     /// <param name="availableHostMemory">Bytes the host can give.</param>
+    /// <param name="isRestored">The machine goes on from a saved one: what it once booted from need not be there.</param>
     /// <exception cref="DefinitionException">Something is wrong; the first thing found is named.</exception>
-    public static void Validate(VirtualMachineDefinition definition, long availableHostMemory)
+    public static void Validate(VirtualMachineDefinition definition, long availableHostMemory, bool isRestored = false)
     {
         if (definition.Name.Length is 0 or > 100 || !definition.Name.All(c => char.IsLetterOrDigit(c) || c is ' ' or '.' or '-' or '_')
             || definition.Name.StartsWith('.'))
@@ -29,10 +30,13 @@ public static class DefinitionValidator
                 "--processors", $"{definition.ProcessorCount} is out of range", $"Give a number from 1 to {MaxProcessors}");
         }
 
-        RequireFile("--kernel", definition.Boot.Kernel);
-        foreach (var initrd in definition.Boot.Initrd)
+        if (!isRestored)
         {
-            RequireFile("--initrd", initrd);
+            RequireFile("--kernel", definition.Boot.Kernel);
+            foreach (var initrd in definition.Boot.Initrd)
+            {
+                RequireFile("--initrd", initrd);
+            }
         }
 
         if (definition.Disks.Count > 64)

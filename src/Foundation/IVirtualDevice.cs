@@ -13,6 +13,12 @@ public interface IVirtualDevice : IInspectable
     /// <summary>The device's name in the inspect tree and in saved state; unique in its virtual machine.</summary>
     string Name { get; }
 
+    /// <summary>
+    /// Version of the device's saved state. Fields are added without a new one; it rises when builds before it would read
+    /// the state wrongly.
+    /// </summary>
+    int SavedStateVersion => 1;
+
     /// <summary>Lets the device act: timers run, requests are taken.</summary>
     void Start();
 

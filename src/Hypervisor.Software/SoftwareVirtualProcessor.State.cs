@@ -50,6 +50,8 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
             InterruptShadow = State->InterruptShadow != 0,
             NmiPending = ((State->Requests | State->DeferredRequests) & (uint)VpRequest.Nmi) != 0,
             NmiBlocked = State->NmiBlocked != 0,
+            InitPending = (State->Requests & (uint)VpRequest.Init) != 0,
+            PendingStartup = (State->Requests & (uint)VpRequest.Startup) != 0 ? (byte)_startupVector : null,
         };
         for (var i = 0; i < 16; i++)
         {
@@ -123,7 +125,11 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
         OnFetchTlbFlushed();
 
         // Whatever waits in the interrupt controller is looked at anew.
-        Request(VpRequest.Interrupt | (state.NmiPending ? VpRequest.Nmi : VpRequest.None));
+        Request(VpRequest.Interrupt | (state.NmiPending ? VpRequest.Nmi : VpRequest.None) | (state.InitPending ? VpRequest.Init : VpRequest.None));
+        if (state.PendingStartup is { } vector)
+        {
+            SignalStartup(vector);
+        }
     }
 
     /// <inheritdoc/>

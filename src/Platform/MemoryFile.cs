@@ -70,6 +70,25 @@ public sealed class MemoryFile : IDisposable
         }
     }
 
+    /// <summary>
+    /// The first byte at or after <paramref name="offset"/> that takes host memory; <see cref="Length"/> when there is none.
+    /// What lies before it is zero, and asking does not touch it.
+    /// </summary>
+    public ulong NextData(ulong offset)
+    {
+        if (offset >= Length)
+        {
+            return Length;
+        }
+
+        var found = Libc.Lseek(_fd, (long)offset, Libc.SeekData);
+        return found >= 0 ? (ulong)found : Marshal.GetLastPInvokeError() switch
+        {
+            Libc.ErrorNoSuchAddress => Length,
+            _ => offset,
+        };
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {

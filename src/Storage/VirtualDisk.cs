@@ -39,6 +39,9 @@ public abstract class VirtualDisk : IBlockDevice
     /// <inheritdoc/>
     public abstract Guid Identity { get; }
 
+    /// <summary>Changes whenever somebody writes after opening the file; empty when the format keeps no such identity.</summary>
+    public virtual Guid ContentIdentity => Guid.Empty;
+
     /// <inheritdoc/>
     public abstract bool SupportsTrim { get; }
 

@@ -39,6 +39,8 @@ public sealed class ControlEndpoint : IAsyncDisposable
             case ControlVerbs.Reset:
                 _machine.Reset();
                 return new ControlResponse(null);
+            case ControlVerbs.Save:
+                return new ControlResponse(null, JsonValue.Create(await _machine.SaveAsync(request.Argument ?? "")));
             case ControlVerbs.TypeText:
                 return _machine.TypeText(request.Argument ?? "")
                     ? new ControlResponse(null)

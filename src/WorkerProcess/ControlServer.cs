@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Net.Sockets;
 using Microsoft.Extensions.Logging;
 using Vitro.Configuration.Control;
@@ -13,6 +14,10 @@ internal sealed class ControlServer : IAsyncDisposable
     private readonly ILogger _log;
     private readonly CancellationTokenSource _stop = new();
     private readonly Task _accepting;
+    private readonly ConcurrentDictionary<Task, bool> _serving = new();
+
+    // How long a client may take to read the last answer.
+    private static readonly TimeSpan AnswerPatience = TimeSpan.FromSeconds(2);
 
     private ControlServer(
         Socket listener, string path, Func<ControlRequest, CancellationToken, Task<ControlResponse>> serve, ILogger log)
@@ -62,6 +67,9 @@ internal sealed class ControlServer : IAsyncDisposable
         await _stop.CancelAsync();
         _listener.Dispose();
         await _accepting;
+
+        // The request that ended the machine still gets its answer.
+        await Task.WhenAny(Task.WhenAll(_serving.Keys), Task.Delay(AnswerPatience, TimeProvider.System));
         File.Delete(_path);
         _stop.Dispose();
     }
@@ -80,7 +88,9 @@ internal sealed class ControlServer : IAsyncDisposable
                 return;
             }
 
-            _ = ServeAsync(connection);
+            var serving = ServeAsync(connection);
+            _serving[serving] = true;
+            _ = serving.ContinueWith(done => _serving.TryRemove(done, out _), TaskScheduler.Default);
         }
     }
 
@@ -92,10 +102,10 @@ internal sealed class ControlServer : IAsyncDisposable
             while (await ControlFraming.ReadAsync(stream, ControlJsonContext.Default.ControlRequest, _stop.Token) is { } request)
             {
                 var response = await ServeOneAsync(request);
-                await ControlFraming.WriteAsync(stream, response, ControlJsonContext.Default.ControlResponse, _stop.Token);
+                await ControlFraming.WriteAsync(stream, response, ControlJsonContext.Default.ControlResponse, CancellationToken.None);
             }
         }
-        catch (Exception error) when (error is IOException or InvalidDataException or OperationCanceledException)
+        catch (Exception error) when (error is IOException or InvalidDataException or OperationCanceledException or ObjectDisposedException)
         {
             _log.LogDebug("A control connection ended: {Reason}", error.Message);
         }

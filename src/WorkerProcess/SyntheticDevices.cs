@@ -11,6 +11,7 @@ using Vitro.Vsp.Integration.Shutdown;
 using Vitro.Vsp.Integration.TimeSync;
 using Vitro.Vsp.Keyboard;
 using Vitro.Vsp.Storage;
+using Vitro.WorkerProcess.Saving;
 
 namespace Vitro.WorkerProcess;
 
@@ -52,6 +53,28 @@ internal sealed class SyntheticDevices : IAsyncDisposable
 
     /// <summary>The bus first: a service hears nothing from a stopped bus.</summary>
     internal IEnumerable<IVirtualDevice> Devices => [_bus, .. _services];
+
+    /// <summary>Makes all that the guest has written durable.</summary>
+    internal async Task FlushDisksAsync()
+    {
+        foreach (var disk in _disks)
+        {
+            await disk.FlushAsync();
+        }
+    }
+
+    /// <summary>Closes the disks of a stopped machine that will not start again.</summary>
+    internal async Task CloseDisksAsync()
+    {
+        foreach (var disk in _disks)
+        {
+            await disk.DisposeAsync();
+        }
+    }
+
+    internal void SaveDisks(SavedStateWriter writer) => SavedDisks.Write(writer, _disks);
+
+    internal void CheckDisks(SavedStateReader reader) => SavedDisks.Check(reader, _disks);
 
     public async ValueTask DisposeAsync()
     {

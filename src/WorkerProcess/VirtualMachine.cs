@@ -15,7 +15,7 @@ namespace Vitro.WorkerProcess;
 /// <see cref="Start"/> is called once. The other members may be called on any thread while the machine exists. A power
 /// event (reset, power-off, crash) is acted upon on the machine's own control task, never on the thread that caused it.
 /// </remarks>
-public sealed class VirtualMachine : IAsyncDisposable, IInspectable
+public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
 {
     private readonly VirtualMachineDefinition _definition;
     private readonly ILogger _log;
@@ -25,6 +25,8 @@ public sealed class VirtualMachine : IAsyncDisposable, IInspectable
     private readonly GpaSpace _gpa;
     private readonly StandardChipset _chipset;
     private readonly HypervisorInterface _hypervisor;
+    private readonly CpuidTable _cpuid;
+    private readonly HypervFeatures _features;
     private readonly IPartition _partition;
     private readonly SyntheticDevices _synthetic;
     private readonly VirtualProcessorThread[] _threads;
@@ -33,7 +35,7 @@ public sealed class VirtualMachine : IAsyncDisposable, IInspectable
     private bool _started;
     private long _resets;
 
-    private VirtualMachine(VirtualMachineDefinition definition, VirtualMachineHost host)
+    private VirtualMachine(VirtualMachineDefinition definition, VirtualMachineHost host, CpuidTable? promised)
     {
         _definition = definition;
         _log = host.Log;
@@ -67,13 +69,13 @@ public sealed class VirtualMachine : IAsyncDisposable, IInspectable
             Apic = _chipset.LocalApics,
         };
         _hypervisor = new HypervisorInterface(_gpa, _clock, options);
-        var cpuid = ProcessorModel(engine, definition.ProcessorModel);
-        HypervCpuid.AddTo(cpuid, options.Features);
+        _features = options.Features;
+        _cpuid = promised ?? ProcessorModel(engine, definition.ProcessorModel, _features);
         _partition = engine.CreatePartition(new PartitionOptions
         {
             Gpa = _gpa,
             VirtualProcessorCount = definition.ProcessorCount,
-            Cpuid = cpuid,
+            Cpuid = _cpuid,
             Clock = _clock,
             Intercepts = new InterceptRouter(ports, _chipset, _hypervisor),
             InterruptControllers = _chipset.InterruptControllers,
@@ -100,16 +102,7 @@ public sealed class VirtualMachine : IAsyncDisposable, IInspectable
     /// <exception cref="DefinitionException">The definition, or a file it names, cannot be used.</exception>
     public static VirtualMachine Create(VirtualMachineDefinition definition, VirtualMachineHost host)
     {
-        VirtualMachine machine;
-        try
-        {
-            machine = new VirtualMachine(definition, host);
-        }
-        catch (Exception error) when (error is Platform.PlatformException or HypervisorException)
-        {
-            throw new DefinitionException("--memory", error.Message, "Give the machine less, or free memory on the host");
-        }
-
+        var machine = Build(definition, host, promised: null);
         try
         {
             BootImage.Load(machine._definition, machine._gpa, machine._chipset, machine._partition);
@@ -117,8 +110,7 @@ public sealed class VirtualMachine : IAsyncDisposable, IInspectable
         }
         catch
         {
-            machine._synthetic.DisposeAsync().AsTask().GetAwaiter().GetResult();
-            machine.Release();
+            machine.Abandon();
             throw;
         }
     }
@@ -202,6 +194,25 @@ public sealed class VirtualMachine : IAsyncDisposable, IInspectable
         Release();
     }
 
+    private static VirtualMachine Build(VirtualMachineDefinition definition, VirtualMachineHost host, CpuidTable? promised)
+    {
+        try
+        {
+            return new VirtualMachine(definition, host, promised);
+        }
+        catch (Exception error) when (error is Platform.PlatformException or HypervisorException)
+        {
+            throw new DefinitionException("--memory", error.Message, "Give the machine less, or free memory on the host");
+        }
+    }
+
+    // A machine that could not be made ready, before its first start.
+    private void Abandon()
+    {
+        _synthetic.DisposeAsync().AsTask().GetAwaiter().GetResult();
+        Release();
+    }
+
     // What the host's memory is tied up in.
     private void Release()
     {
@@ -211,13 +222,19 @@ public sealed class VirtualMachine : IAsyncDisposable, IInspectable
         _clock.Dispose();
     }
 
-    private static CpuidTable ProcessorModel(IHypervisorEngine engine, string? name) =>
-        engine.TryGetProcessorModel(name ?? engine.ProcessorModels[0], out var cpuid)
-            ? cpuid
-            : throw new DefinitionException(
+    private static CpuidTable ProcessorModel(IHypervisorEngine engine, string? name, HypervFeatures features)
+    {
+        if (!engine.TryGetProcessorModel(name ?? engine.ProcessorModels[0], out var cpuid))
+        {
+            throw new DefinitionException(
                 "--cpu",
                 $"'{name}' is no processor model of the {engine.Name} engine",
                 $"Use {string.Join(" or ", engine.ProcessorModels)}");
+        }
+
+        HypervCpuid.AddTo(cpuid, features);
+        return cpuid;
+    }
 
     private void OnProcessorExit(IVirtualProcessor processor, VpExit exit)
     {
@@ -239,6 +256,25 @@ public sealed class VirtualMachine : IAsyncDisposable, IInspectable
                     break;
                 }
 
+                if (request.Save is { } save)
+                {
+                    if (_power.Reader.TryPeek(out _))
+                    {
+                        // What the guest did while it was being stopped comes first.
+                        _power.TryRequestSave(save);
+                        continue;
+                    }
+
+                    if (await TrySaveAsync(save) is { } saved)
+                    {
+                        end = saved;
+                        break;
+                    }
+
+                    StartAll();
+                    continue;
+                }
+
                 _log.LogInformation("The machine resets: {Source}", request.Source);
                 Interlocked.Increment(ref _resets);
                 ResetAll();
@@ -251,6 +287,7 @@ public sealed class VirtualMachine : IAsyncDisposable, IInspectable
             end = new MachineEnd(MachineEndKind.InternalError, error.ToString());
         }
 
+        _power.Close();
         _complete(end);
     }
 
@@ -280,19 +317,20 @@ public sealed class VirtualMachine : IAsyncDisposable, IInspectable
             thread.Join();
         }
 
+        // The guest's time stands still as soon as its processors do.
+        _clock.Pause();
+
         // Services before the bus, the bus before the interrupts it raises.
         foreach (var device in Devices.Reverse())
         {
             await device.StopAsync();
         }
-
-        _clock.Pause();
     }
 
     private void ResetAll()
     {
         // A reset before the guest read what was queued must not leave a second one behind.
-        while (_power.Reader.TryPeek(out var next) && next.End is null && _power.Reader.TryRead(out _))
+        while (_power.Reader.TryPeek(out var next) && next is { End: null, Save: null } && _power.Reader.TryRead(out _))
         {
         }
 

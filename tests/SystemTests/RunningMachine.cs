@@ -3,7 +3,9 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Vitro.Configuration;
 using Vitro.Foundation;
+using Vitro.Platform;
 using Vitro.WorkerProcess;
+using Vitro.WorkerProcess.Saving;
 using Xunit;
 
 namespace Vitro.SystemTests;
@@ -13,9 +15,9 @@ internal sealed class RunningMachine : IAsyncDisposable
 {
     private readonly VirtualMachine _machine;
 
-    private RunningMachine(VirtualMachineDefinition definition)
+    private RunningMachine(Func<VirtualMachineHost, VirtualMachine> build, TimeProvider time)
     {
-        _machine = VirtualMachine.Create(definition, new VirtualMachineHost { Serial = Serial, Log = NullLogger.Instance });
+        _machine = build(new VirtualMachineHost { Serial = Serial, Log = NullLogger.Instance, Time = time });
         _machine.Start();
     }
 
@@ -27,7 +29,26 @@ internal sealed class RunningMachine : IAsyncDisposable
     private static double Patience { get; } =
         double.TryParse(Environment.GetEnvironmentVariable("VITRO_TEST_PATIENCE"), CultureInfo.InvariantCulture, out var factor) ? factor : 3;
 
-    internal static RunningMachine Start(VirtualMachineDefinition definition) => new(definition);
+    internal static RunningMachine Start(VirtualMachineDefinition definition) =>
+        new(host => VirtualMachine.Create(definition, host), PreciseTimeProvider.Instance);
+
+    /// <summary>Goes on with the machine saved in a file.</summary>
+    internal static RunningMachine Restore(string path, TimeProvider? time = null)
+    {
+        using var saved = SavedMachine.Open(path);
+        return new(
+            host => VirtualMachine.Restore(saved, saved.Definition with { Engine = EngineChoice.Software }, host), time ?? PreciseTimeProvider.Instance);
+    }
+
+    /// <summary>Saves the machine, which ends by that.</summary>
+    /// <returns>The file's length in bytes.</returns>
+    internal async Task<long> SaveAsync(string path)
+    {
+        var saving = Machine.SaveAsync(path);
+        await WaitAsync(Task.WhenAll(saving, Machine.Ended), TimeSpan.FromSeconds(60), "the machine to be saved");
+        Assert.Equal(new MachineEnd(MachineEndKind.Saved, path), await Machine.Ended);
+        return await saving;
+    }
 
     /// <summary>Waits for a text on the serial port; gives the position behind it.</summary>
     internal async Task<int> ExpectAsync(string text, TimeSpan limit, int from = 0)

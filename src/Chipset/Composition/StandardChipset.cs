@@ -174,13 +174,13 @@ public sealed class StandardChipset : IVirtualDevice
     public void Restore(SavedStateReader reader)
     {
         Reset(ResetKind.Cold);
-        var states = reader.Groups(1).ToDictionary(group => group.Text(1) ?? "", group => group.Group(2), StringComparer.Ordinal);
+        var states = ReadDeviceStates(reader);
         foreach (var device in _devices)
         {
+            // A device that the saved machine had not starts as after a reset.
             if (!states.TryGetValue(device.Name, out var state))
             {
-                Reset(ResetKind.Cold);
-                throw new SavedStateException($"The saved machine has no device {device.Name}.");
+                continue;
             }
 
             try
@@ -193,6 +193,21 @@ public sealed class StandardChipset : IVirtualDevice
                 throw;
             }
         }
+    }
+
+    private Dictionary<string, SavedStateReader> ReadDeviceStates(SavedStateReader reader)
+    {
+        var states = new Dictionary<string, SavedStateReader>(StringComparer.Ordinal);
+        foreach (var group in reader.Groups(1))
+        {
+            var name = group.Text(1) ?? "";
+            if (!_devices.Exists(device => device.Name == name) || !states.TryAdd(name, group.Group(2)))
+            {
+                throw new SavedStateException($"The saved chipset has a device '{name}' that this build does not know, or has it twice.");
+            }
+        }
+
+        return states;
     }
 
     /// <inheritdoc/>

@@ -12,13 +12,19 @@ internal static class ForegroundMachine
     /// <summary>How long the guest has to shut down after Ctrl-] before the machine is turned off.</summary>
     private static readonly TimeSpan ShutdownPatience = TimeSpan.FromSeconds(60);
 
+    /// <param name="definition">The machine.</param>
+    /// <param name="restore">The saved machine to go on from; null boots.</param>
+    /// <param name="serial">Where its serial port leads.</param>
+    /// <param name="statistics">Print what it did when it ends.</param>
+    /// <param name="cancellationToken">Shuts the guest down.</param>
     internal static async Task<int> RunAsync(
-        VirtualMachineDefinition definition, SerialChoice serial, bool statistics, CancellationToken cancellationToken)
+        VirtualMachineDefinition definition, RestoreChoice? restore, SerialChoice serial, bool statistics, CancellationToken cancellationToken)
     {
-        DefinitionValidator.Validate(definition, HostMemory.Available());
+        DefinitionValidator.Validate(definition, HostMemory.Available(), isRestored: restore is not null);
         var log = new ConsoleLog();
         await using var end = SerialEnd.Open(serial);
-        await using var machine = VirtualMachine.Create(definition, new VirtualMachineHost { Serial = end, Log = log });
+        var host = new VirtualMachineHost { Serial = end, Log = log };
+        await using var machine = restore?.Build(definition, host) ?? VirtualMachine.Create(definition, host);
         await using var control = OpenControl(definition.Name, machine, log);
 
         var detach = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -84,6 +90,7 @@ internal static class ForegroundMachine
             MachineEndKind.GuestCrash => "The guest crashed.\n" + end.Detail,
             MachineEndKind.TripleFault => "The guest shut down by a triple fault.\n" + end.Detail,
             MachineEndKind.InternalError => "The machine failed.\n" + end.Detail,
+            MachineEndKind.Saved => $"The machine was saved. 'vitro run --restore {end.Detail}' goes on with it.",
             _ => null,
         };
         if (text is not null)

@@ -11,10 +11,14 @@ internal static class RunCommand
     internal static Command Create()
     {
         var name = new Option<string>("--name") { Description = "Name of the machine.", DefaultValueFactory = _ => FreeName() };
-        var kernel = new Option<string>("--kernel")
+        var kernel = new Option<string?>("--kernel")
         {
             Description = "Kernel to boot: a Linux bzImage, or an ELF file with a PVH or multiboot-1 entry.",
-            Required = true,
+        };
+        var restore = new Option<string?>("--restore") { Description = "Saved machine to go on from, instead of booting a kernel." };
+        var acceptDisks = new Option<bool>("--accept-changed-disks")
+        {
+            Description = "Go on from a saved machine although its disks have been written since. The guest may destroy what is on them.",
         };
         var initrd = new Option<string[]>("--initrd")
         {
@@ -52,12 +56,23 @@ internal static class RunCommand
 
         var command = new Command("run", "Run a machine in the foreground. Ctrl-] shuts its guest down.")
         {
-            name, kernel, initrd, append, disk, memory, processors, engine, cpu, serial, debugExit, statistics, check,
+            name, kernel, restore, acceptDisks, initrd, append, disk, memory, processors, engine, cpu, serial, debugExit, statistics, check,
         };
         command.SetAction(async (result, cancellationToken) =>
         {
             try
             {
+                var serialPort = SerialChoice.Parse(result.GetValue(serial)!);
+                var disks = result.GetValue(disk)!.Select(ParseDisk).ToArray();
+                if (result.GetValue(restore) is { } file)
+                {
+                    RefuseWithRestore(result, kernel, initrd, append, memory, processors, cpu, debugExit, check);
+                    using var choice = RestoreChoice.Open(file, result.GetValue(acceptDisks));
+                    var saved = choice.Define(
+                        result.GetResult(name) is { Implicit: false } ? result.GetValue(name) : null, ParseEngine(result.GetValue(engine)!), disks);
+                    return await ForegroundMachine.RunAsync(saved, choice, serialPort, result.GetValue(statistics), cancellationToken);
+                }
+
                 var definition = new VirtualMachineDefinition
                 {
                     Name = result.GetValue(name)!,
@@ -67,17 +82,17 @@ internal static class RunCommand
                     ProcessorModel = result.GetValue(cpu),
                     Boot = new LinuxBootDefinition
                     {
-                        Kernel = result.GetValue(kernel)!,
+                        Kernel = result.GetValue(kernel)
+                            ?? throw new DefinitionException("--kernel", "no kernel is given", "Name one, or a saved machine by --restore"),
                         Initrd = result.GetValue(initrd)!,
                         CommandLine = result.GetValue(append)!,
                     },
-                    Disks = [.. result.GetValue(disk)!.Select(ParseDisk)],
+                    Disks = disks,
                     HasDebugExit = result.GetValue(debugExit),
                 };
-                var serialPort = SerialChoice.Parse(result.GetValue(serial)!);
                 return result.GetValue(check)
                     ? await GuestCheck.RunAsync(definition, cancellationToken)
-                    : await ForegroundMachine.RunAsync(definition, serialPort, result.GetValue(statistics), cancellationToken);
+                    : await ForegroundMachine.RunAsync(definition, null, serialPort, result.GetValue(statistics), cancellationToken);
             }
             catch (DefinitionException error)
             {
@@ -86,6 +101,17 @@ internal static class RunCommand
             }
         });
         return command;
+    }
+
+    private static void RefuseWithRestore(ParseResult result, params ReadOnlySpan<Option> options)
+    {
+        foreach (var option in options)
+        {
+            if (result.GetResult(option) is { Implicit: false })
+            {
+                throw new DefinitionException(option.Name, "a saved machine goes on as it is", "Leave the option out");
+            }
+        }
     }
 
     private static string FreeName()

@@ -31,6 +31,9 @@ public static class ControlVerbs
     /// <summary>Resets the machine at once.</summary>
     public const string Reset = "reset";
 
+    /// <summary>Saves the machine to the file in the argument, an absolute path, and ends it; the result is the file's length.</summary>
+    public const string Save = "save";
+
     /// <summary>Types the argument on the synthetic keyboard.</summary>
     public const string TypeText = "type-text";
 }

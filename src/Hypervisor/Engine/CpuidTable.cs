@@ -5,7 +5,7 @@ public readonly record struct CpuidResult(uint Eax, uint Ebx, uint Ecx, uint Edx
 
 /// <summary>CPUID as a table of leaf and subleaf. A leaf without its asked subleaf gives zeros.</summary>
 /// <remarks>Filled while a machine is built, read-only once a partition uses it.</remarks>
-public sealed class CpuidTable
+public sealed partial class CpuidTable
 {
     private readonly Dictionary<(uint Leaf, uint Subleaf), CpuidResult> _leaves = [];
 

@@ -10,7 +10,8 @@ public interface IPartition : IInspectable, IDisposable
 
     /// <summary>
     /// The instructions that make a hypercall on this engine, ending with a near return: the content of the guest's
-    /// hypercall page (TLFS, "Establishing the Hypercall Interface").
+    /// hypercall page (TLFS, "Establishing the Hypercall Interface"). One instruction of three bytes, then the return: a machine
+    /// saved between the two goes on under another engine at the same address.
     /// </summary>
     ReadOnlySpan<byte> HypercallPageCode { get; }
 

@@ -2,7 +2,7 @@ namespace Vitro.Hypervisor.Engine;
 
 /// <summary>The whole architectural state of a virtual processor, the same for every engine.</summary>
 /// <remarks>The local APIC, the SynIC and the synthetic timers are devices with states of their own.</remarks>
-public sealed class VirtualProcessorState
+public sealed partial class VirtualProcessorState
 {
     /// <summary>Layout version of this record.</summary>
     public const int Version = 1;
@@ -87,6 +87,12 @@ public sealed class VirtualProcessorState
 
     /// <summary>Non-maskable interrupts are blocked until IRET.</summary>
     public bool NmiBlocked { get; set; }
+
+    /// <summary>An INIT waits.</summary>
+    public bool InitPending { get; set; }
+
+    /// <summary>The vector of a start-up IPI that waits, behind the INIT when there is one; null for none.</summary>
+    public byte? PendingStartup { get; set; }
 
     // As after reset: FCW 37Fh, MXCSR 1F80h, all exceptions masked.
     private static byte[] InitialXsave()

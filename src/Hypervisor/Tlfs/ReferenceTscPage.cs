@@ -83,9 +83,8 @@ internal sealed class ReferenceTscPage(GpaSpace gpa, VmClock clock) : IInspectab
         Interlocked.MemoryBarrier();
         var partition = _partition ?? throw new InvalidOperationException("No partition is attached.");
 
-        // The time is taken before the counter, so the page never runs ahead of the clock that the MSR shows.
-        var now = clock.ReferenceTime;
-        if (ReferenceTscScale.TryCreate(partition.TscFrequency, partition.ReadTsc(), now, out _scale))
+        var (tsc, now) = ReadTogether(partition);
+        if (ReferenceTscScale.TryCreate(partition.TscFrequency, tsc, now, out _scale))
         {
             BinaryPrimitives.WriteUInt64LittleEndian(page[ScaleOffset..], _scale.Scale);
             BinaryPrimitives.WriteInt64LittleEndian(page[OffsetOffset..], _scale.Offset);
@@ -95,5 +94,27 @@ internal sealed class ReferenceTscPage(GpaSpace gpa, VmClock clock) : IInspectab
         }
 
         gpa.NotifyWritten(address, Length);
+    }
+
+    // The time is taken before the counter, so the page never runs ahead of the clock that the MSR shows. It lags by what lies
+    // between the two, which the guest sees as a step back when the page is published again: the closest of some pairs is taken.
+    private (ulong Tsc, ulong Time) ReadTogether(IPartition partition)
+    {
+        const int Pairs = 5;
+        var closest = ulong.MaxValue;
+        (ulong, ulong) pair = default;
+        for (var i = 0; i < Pairs; i++)
+        {
+            var before = partition.ReadTsc();
+            var time = clock.ReferenceTime;
+            var tsc = partition.ReadTsc();
+            if (tsc - before < closest)
+            {
+                closest = tsc - before;
+                pair = (tsc, time);
+            }
+        }
+
+        return pair;
     }
 }

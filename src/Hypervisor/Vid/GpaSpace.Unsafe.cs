@@ -117,6 +117,19 @@ public sealed unsafe class GpaSpace : IDisposable
         return true;
     }
 
+    /// <summary>A range of RAM by its offset in the memory file, whatever its guest physical address.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The range is not inside the RAM.</exception>
+    public Span<byte> GetRam(ulong offset, int length)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(length);
+        if (offset > _ram.Size || (ulong)length > _ram.Size - offset)
+        {
+            throw new ArgumentOutOfRangeException(nameof(offset));
+        }
+
+        return new Span<byte>((void*)(_ram.File.Address + (nint)offset), length);
+    }
+
     /// <summary>Finds a range as a span; false when it is not wholly in one mapped region.</summary>
     public bool TryGetSpan(ulong gpa, int length, out Span<byte> span)
     {

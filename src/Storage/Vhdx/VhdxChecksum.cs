@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Numerics;
+using Vitro.Foundation;
 
 namespace Vitro.Storage.Vhdx;
 
@@ -8,9 +9,9 @@ internal static class VhdxChecksum
 {
     internal static uint Compute(ReadOnlySpan<byte> structure, int fieldOffset)
     {
-        var crc = Add(uint.MaxValue, structure[..fieldOffset]);
+        var crc = Crc32C.Add(uint.MaxValue, structure[..fieldOffset]);
         crc = BitOperations.Crc32C(crc, 0u);
-        return ~Add(crc, structure[(fieldOffset + 4)..]);
+        return ~Crc32C.Add(crc, structure[(fieldOffset + 4)..]);
     }
 
     internal static void Set(Span<byte> structure, int fieldOffset) =>
@@ -18,20 +19,4 @@ internal static class VhdxChecksum
 
     internal static bool Check(ReadOnlySpan<byte> structure, int fieldOffset) =>
         BinaryPrimitives.ReadUInt32LittleEndian(structure[fieldOffset..]) == Compute(structure, fieldOffset);
-
-    private static uint Add(uint crc, ReadOnlySpan<byte> data)
-    {
-        while (data.Length >= 8)
-        {
-            crc = BitOperations.Crc32C(crc, BinaryPrimitives.ReadUInt64LittleEndian(data));
-            data = data[8..];
-        }
-
-        foreach (var value in data)
-        {
-            crc = BitOperations.Crc32C(crc, value);
-        }
-
-        return crc;
-    }
 }

@@ -42,6 +42,8 @@ internal sealed partial class VhdxDisk : BlockMappedDisk
     /// <summary>Changes in every session that writes to the file, whether the content changes or not.</summary>
     internal Guid FileWriteGuid => _headers.Current.FileWriteGuid;
 
+    public override Guid ContentIdentity => DataWriteGuid;
+
     internal VhdxMetadata Metadata { get; private set; }
 
     internal RegionTable Regions { get; }

@@ -34,6 +34,9 @@ internal sealed class LinuxShell : IAsyncDisposable
         }
     }
 
+    /// <summary>Takes a machine whose shell waits for a command.</summary>
+    internal static LinuxShell Adopt(RunningMachine machine) => new(machine);
+
     /// <summary>Waits for a shell's greeting at or after a position of the transcript.</summary>
     internal Task<int> WaitForShellAsync(int from) => _machine.ExpectAsync("VITRO-SHELL", BootLimit, from);
 

@@ -1,0 +1,121 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Vitro.Foundation;
+
+namespace Vitro.WorkerProcess.Saving;
+
+/// <summary>How a chunk's pages are stored.</summary>
+internal enum ChunkCodec : uint
+{
+    /// <summary>As they are.</summary>
+    Stored = 0,
+
+    /// <summary>One LZ4 block.</summary>
+    Lz4 = 1,
+}
+
+/// <summary>
+/// A chunk of guest memory in the memory record, 56 bytes. Its pages that are not zero are stored one after the other; a
+/// chunk that has none is left out.
+/// </summary>
+[StructLayout(LayoutKind.Sequential, Pack = 4)]
+internal struct MemoryChunk
+{
+    /// <summary>Its place in memory, in chunks.</summary>
+    internal uint Index;
+
+    /// <summary>Bytes in the file.</summary>
+    internal uint StoredLength;
+
+    /// <summary>Byte in the file.</summary>
+    internal long Offset;
+
+    /// <summary>CRC-32C of the stored bytes.</summary>
+    internal uint Checksum;
+
+    internal ChunkCodec Codec;
+
+    internal PageBitmap Pages;
+
+    /// <summary>Bytes of its stored pages in memory.</summary>
+    internal readonly int PageBytes => Pages.Count * SavedMachineFormat.PageSize;
+
+    /// <summary>Reads the table of chunks and checks every entry against memory and file.</summary>
+    /// <exception cref="SavedStateException">An entry is out of place.</exception>
+    internal static MemoryChunk[] ReadTable(ReadOnlySpan<byte> bytes, ulong memorySize, long fileLength)
+    {
+        if (bytes.Length % SavedMachineFormat.ChunkEntrySize != 0)
+        {
+            throw new SavedStateException("The table of memory chunks is damaged.");
+        }
+
+        var chunks = MemoryMarshal.Cast<byte, MemoryChunk>(bytes).ToArray();
+        var next = 0L;
+        foreach (ref var chunk in chunks.AsSpan())
+        {
+            var start = (ulong)chunk.Index * SavedMachineFormat.ChunkSize;
+            var isInMemory = chunk.Index >= next && start < memorySize
+                && (chunk.Pages.Last + 1UL) * SavedMachineFormat.PageSize <= memorySize - start;
+            var isInFile = chunk.Offset >= SavedMachineFormat.HeaderSize && chunk.StoredLength <= SavedMachineFormat.ChunkSize
+                && chunk.Offset <= fileLength - chunk.StoredLength;
+            var isStored = chunk.Pages.Count > 0 && chunk.Codec switch
+            {
+                ChunkCodec.Stored => chunk.StoredLength == chunk.PageBytes,
+                ChunkCodec.Lz4 => chunk.StoredLength > 0,
+                _ => throw new SavedStateException($"A memory chunk is compressed in way {(uint)chunk.Codec}, which this build does not know. Use a later build."),
+            };
+            if (!isInMemory || !isInFile || !isStored)
+            {
+                throw new SavedStateException($"Memory chunk {chunk.Index} lies outside the memory or the file.");
+            }
+
+            next = chunk.Index + 1L;
+        }
+
+        return chunks;
+    }
+}
+
+/// <summary>Which pages of a chunk are stored; the others are zero.</summary>
+[InlineArray(SavedMachineFormat.PagesPerChunk / 64)]
+internal struct PageBitmap
+{
+    private ulong _first;
+
+    /// <summary>Pages in it.</summary>
+    internal readonly int Count
+    {
+        get
+        {
+            var count = 0;
+            foreach (var word in this)
+            {
+                count += BitOperations.PopCount(word);
+            }
+
+            return count;
+        }
+    }
+
+    /// <summary>The last page in it; 0 when there is none.</summary>
+    internal readonly uint Last
+    {
+        get
+        {
+            var last = 0;
+            var at = 0;
+            foreach (var word in this)
+            {
+                last = word == 0 ? last : at + BitOperations.Log2(word);
+                at += 64;
+            }
+
+            return (uint)last;
+        }
+    }
+
+    internal readonly bool Contains(int page) => ((this[page >> 6] >> (page & 63)) & 1) != 0;
+
+    internal void Add(int page) => this[page >> 6] |= 1UL << (page & 63);
+}

@@ -1,0 +1,63 @@
+using Vitro.Configuration;
+using Vitro.Foundation;
+using Vitro.Hypervisor.Vid;
+using Vitro.UnitTests.Storage;
+using Vitro.WorkerProcess.Saving;
+
+namespace Vitro.UnitTests.WorkerProcess.Saving;
+
+/// <summary>Makes files of saved machines that hold memory and a definition, without a machine.</summary>
+internal static class SavedFile
+{
+    internal const int MemoryBytes = 16 << 20;
+
+    internal static VirtualMachineDefinition Definition { get; } = new()
+    {
+        Name = "saved",
+        Id = new Guid("f3a3b6a5-9a2c-4f43-8f83-2f6f60c3a001"),
+        MemoryBytes = MemoryBytes,
+        ProcessorCount = 2,
+        ProcessorModel = "x86-64-v1",
+        Boot = new LinuxBootDefinition { Kernel = "/boot/kernel", Initrd = ["/boot/first", "/boot/second"], CommandLine = "quiet" },
+        Disks = [new DiskDefinition("/disks/a.vhdx"), new DiskDefinition("/disks/b.img", ReadOnly: true)],
+        HasDebugExit = true,
+    };
+
+    internal static string Write(TemporaryFolder folder, GpaSpace gpa, Action<SavedMachineWriter>? more = null)
+    {
+        var path = folder.File("saved.vms");
+        using var file = SavedMachineWriter.Create(path);
+        MemoryWriter.Write(file, gpa);
+        file.AddRecord(
+            SavedMachineFormat.Record.Machine,
+            SavedDefinition.Version,
+            isRequired: true,
+            new SavedDefinition(Definition, "software", new DateTimeOffset(2026, 1, 2, 3, 4, 5, TimeSpan.Zero), 123_456_789, 1_000_000_000, 42).Write);
+        more?.Invoke(file);
+        file.Seal();
+        file.Publish();
+        return path;
+    }
+
+    /// <summary>Memory with pages that shrink, pages that do not, and holes between them.</summary>
+    internal static void FillMemory(GpaSpace gpa)
+    {
+        var random = new Random(1);
+        for (var page = 0; page < MemoryBytes / 4096; page += 1 + random.Next(40))
+        {
+            for (var i = random.Next(6); i >= 0 && page < MemoryBytes / 4096; i--, page++)
+            {
+                var bytes = gpa.GetRam((ulong)page * 4096, 4096);
+                if (page % 3 == 0)
+                {
+                    random.NextBytes(bytes);
+                }
+                else
+                {
+                    bytes[random.Next(4096)] = (byte)page;
+                    bytes[4095] = 1;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+using Vitro.Foundation;
+using Vitro.Hypervisor.Vid;
+using Vitro.UnitTests.Storage;
+using Vitro.WorkerProcess.Saving;
+using Xunit;
+
+namespace Vitro.UnitTests.WorkerProcess.Saving;
+
+public sealed class SavedMachineTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+    private readonly GuestMemory _ram = GuestMemory.Create(SavedFile.MemoryBytes);
+    private readonly GpaSpace _gpa;
+
+    public SavedMachineTests()
+    {
+        _gpa = new GpaSpace(_ram);
+        SavedFile.FillMemory(_gpa);
+    }
+
+    public void Dispose()
+    {
+        _gpa.Dispose();
+        _ram.Dispose();
+        _folder.Dispose();
+    }
+
+    [Fact]
+    public void Memory_and_definition_come_back()
+    {
+        using var saved = SavedMachine.Open(SavedFile.Write(_folder, _gpa));
+
+        Assert.Equivalent(SavedFile.Definition, saved.Definition, strict: true);
+        Assert.Equal((123_456_789, 1_000_000_000UL, 42UL), (saved.Saved.Nanoseconds, saved.Saved.TscFrequency, saved.Saved.Tsc));
+        Assert.Equal("software", saved.EngineName);
+        using var ram = GuestMemory.Create(SavedFile.MemoryBytes);
+        using var gpa = new GpaSpace(ram);
+        saved.ReadMemory(gpa);
+        Assert.True(_gpa.GetRam(0, SavedFile.MemoryBytes).SequenceEqual(gpa.GetRam(0, SavedFile.MemoryBytes)));
+    }
+
+    [Fact]
+    public void Memory_never_touched_takes_no_room_and_stays_untouched()
+    {
+        using var ram = GuestMemory.Create(8UL << 30);
+        using var gpa = new GpaSpace(ram);
+        gpa.GetRam(5UL << 30, 1)[0] = 1;
+
+        var path = SavedFile.Write(_folder, gpa);
+
+        Assert.InRange(new FileInfo(path).Length, 1, 4096);
+        Assert.True(ram.File.NextData(0) >= 4UL << 30, "Looking for data has touched memory.");
+    }
+
+    [Fact]
+    public void The_file_is_its_users_alone_and_nothing_lies_beside_it()
+    {
+        var path = SavedFile.Write(_folder, _gpa);
+
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(path));
+        Assert.Equal([path], Directory.GetFiles(_folder.Root));
+    }
+
+    [Fact]
+    public void A_file_that_is_not_finished_leaves_the_old_one_and_nothing_else()
+    {
+        var path = SavedFile.Write(_folder, _gpa);
+        var before = File.ReadAllBytes(path);
+        using (var file = SavedMachineWriter.Create(path))
+        {
+            MemoryWriter.Write(file, _gpa);
+        }
+
+        Assert.Equal(before, File.ReadAllBytes(path));
+        Assert.Equal([path], Directory.GetFiles(_folder.Root));
+    }
+
+    [Fact]
+    public void A_record_may_be_written_again_in_place()
+    {
+        var path = SavedFile.Write(_folder, _gpa, file =>
+        {
+            file.AddRecord("later", 1, isRequired: true, writer => writer.UInt64(1, 1));
+            file.Seal();
+            file.ReplaceRecord("later", writer => writer.UInt64(1, 2));
+        });
+
+        using var saved = SavedMachine.Open(path);
+        Assert.Equal(2UL, saved.ReadRecord("later", 1).UInt64(1));
+    }
+
+    [Fact]
+    public void A_part_that_is_not_known_is_refused_only_when_it_is_required()
+    {
+        var path = SavedFile.Write(_folder, _gpa, file =>
+        {
+            file.AddRecord("optional", 1, isRequired: false, _ => { });
+            file.AddRecord("required", 3, isRequired: true, _ => { });
+        });
+        using var saved = SavedMachine.Open(path);
+
+        var known = new HashSet<string>(StringComparer.Ordinal) { "memory", "machine", "required" };
+        saved.RequireKnown(known);
+        known.Remove("required");
+
+        Assert.Contains("'required'", Assert.Throws<SavedStateException>(() => saved.RequireKnown(known)).Message, StringComparison.Ordinal);
+        Assert.Contains("version 3", Assert.Throws<SavedStateException>(() => saved.ReadRecord("required", 2)).Message, StringComparison.Ordinal);
+        Assert.Throws<SavedStateException>(() => saved.ReadRecord("missing", 1));
+    }
+
+    [Fact]
+    public void A_changed_bit_anywhere_is_found()
+    {
+        var path = SavedFile.Write(_folder, _gpa);
+        var bytes = File.ReadAllBytes(path);
+        var random = new Random(2);
+        using var ram = GuestMemory.Create(SavedFile.MemoryBytes);
+        using var gpa = new GpaSpace(ram);
+        for (var i = 0; i < 300; i++)
+        {
+            // The header and the directory, which are small beside the memory, each get their share.
+            var at = (i % 3) switch { 0 => random.Next(64), 1 => bytes.Length - 1 - random.Next(600), _ => random.Next(bytes.Length) };
+            var bit = (byte)(1 << random.Next(8));
+            bytes[at] ^= bit;
+            File.WriteAllBytes(path, bytes);
+
+            Assert.Throws<SavedStateException>(() => ReadAll(path, gpa));
+            bytes[at] ^= bit;
+        }
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(7)]
+    [InlineData(63)]
+    [InlineData(64)]
+    [InlineData(100_000)]
+    public void A_file_that_was_cut_is_refused(int length)
+    {
+        var path = SavedFile.Write(_folder, _gpa);
+        using (var file = File.OpenWrite(path))
+        {
+            file.SetLength(length);
+        }
+
+        Assert.Throws<SavedStateException>(() => SavedMachine.Open(path));
+    }
+
+    [Fact]
+    public void Memory_of_another_size_is_refused()
+    {
+        using var saved = SavedMachine.Open(SavedFile.Write(_folder, _gpa));
+        using var ram = GuestMemory.Create(SavedFile.MemoryBytes / 2);
+        using var gpa = new GpaSpace(ram);
+
+        Assert.Throws<SavedStateException>(() => saved.ReadMemory(gpa));
+    }
+
+    private static void ReadAll(string path, GpaSpace gpa)
+    {
+        using var saved = SavedMachine.Open(path);
+        saved.ReadMemory(gpa);
+    }
+}
