@@ -100,7 +100,7 @@ public sealed class ChangeTracker : IChangeObserver, IDisposable
         ChangeTracker Start(State loaded)
         {
             var tracker = new ChangeTracker(files, vhdx, path, file, header, loaded);
-            vhdx.ChangeObserver = tracker;
+            vhdx.Changes.Add(tracker);
             return tracker;
         }
     }
@@ -130,7 +130,7 @@ public sealed class ChangeTracker : IChangeObserver, IDisposable
         }
 
         // Requests that marked the old record may still be writing; after this they are not.
-        _disk.DrainRequests();
+        _disk.Changes.Drain();
         return old.Ranges(oldHeader);
     }
 
@@ -145,7 +145,7 @@ public sealed class ChangeTracker : IChangeObserver, IDisposable
             }
 
             _disposed = true;
-            _disk.ChangeObserver = null;
+            _disk.Changes.Remove(this);
             if (_begun)
             {
                 _state.StoreBits(_file);

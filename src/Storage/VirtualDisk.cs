@@ -1,5 +1,6 @@
 using Vitro.Storage.Disks;
 using Vitro.Storage.Files;
+using Vitro.Storage.Tracking;
 
 namespace Vitro.Storage;
 
@@ -48,6 +49,9 @@ public abstract class VirtualDisk : IBlockDevice
     /// <summary>The disk below a differencing disk, open for reading; null for the other kinds.</summary>
     public virtual VirtualDisk? Parent => null;
 
+    /// <summary>Observes and holds up changes; each change enters it.</summary>
+    internal ChangeControl Changes { get; } = new();
+
     /// <inheritdoc/>
     public ValueTask ReadAsync(long offset, ReadOnlyMemory<Memory<byte>> buffers, CancellationToken cancellationToken = default)
     {
@@ -59,8 +63,8 @@ public abstract class VirtualDisk : IBlockDevice
         var slice = new BufferSlice(buffers, 0, (int)TotalLength(buffers));
         try
         {
-            return slice.Length <= InlineLimit && Read(offset, slice, cachedOnly: true)
-                ? ValueTask.CompletedTask
+            return slice.Length is >= SplitTransfer.From and <= InlineLimit ? SplitTransfer.Read(this, offset, slice)
+                : slice.Length <= InlineLimit && Read(offset, slice, cachedOnly: true) ? ValueTask.CompletedTask
                 : BlockRequest.Start(this, BlockRequest.Operation.Read, offset, slice.Length, slice);
         }
         catch (IOException error)
@@ -83,6 +87,11 @@ public abstract class VirtualDisk : IBlockDevice
         {
             return BlockRequest.Start(
                 this, forceUnitAccess ? BlockRequest.Operation.WriteThrough : BlockRequest.Operation.Write, offset, slice.Length, slice);
+        }
+
+        if (slice.Length >= SplitTransfer.From)
+        {
+            return SplitTransfer.Write(this, offset, slice);
         }
 
         try

@@ -1,7 +1,9 @@
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using Microsoft.Extensions.Logging;
 using Vitro.Configuration.Control;
 using Vitro.Foundation;
+using Vitro.Storage;
 
 namespace Vitro.WorkerProcess;
 
@@ -45,8 +47,45 @@ public sealed class ControlEndpoint : IAsyncDisposable
                 return _machine.TypeText(request.Argument ?? "")
                     ? new ControlResponse(null)
                     : new ControlResponse("The text was not typed: the guest's keyboard driver is not bound, or a character is not on a US keyboard.");
+            case ControlVerbs.CopyDisk:
+                return await Task.Run(() => CopyDisk(request.Argument, cancellationToken), cancellationToken);
             default:
                 return new ControlResponse($"The worker does not know the request '{request.Verb}'.");
+        }
+    }
+
+    private ControlResponse CopyDisk(string? argument, CancellationToken cancellation)
+    {
+        DiskCopyRequest? request;
+        try
+        {
+            request = JsonSerializer.Deserialize(argument ?? "null", ControlJsonContext.Default.DiskCopyRequest);
+        }
+        catch (JsonException)
+        {
+            request = null;
+        }
+
+        if (request is null || !Enum.TryParse<DiskFormat>(request.Format, ignoreCase: true, out var format))
+        {
+            return new ControlResponse("The request does not say which disk is to be copied where, and in which format.");
+        }
+
+        try
+        {
+            _machine.CopyDisk(request.Disk, request.Target, new DiskCreateOptions
+            {
+                Format = format,
+                Kind = request.Fixed || format == DiskFormat.Raw ? DiskKind.Fixed : DiskKind.Dynamic,
+                Sparse = request.Sparse,
+                BlockSize = request.BlockSize,
+                Overwrite = request.Overwrite,
+            }, cancellation);
+            return new ControlResponse(null);
+        }
+        catch (BlockIOException error)
+        {
+            return new ControlResponse(error.Message);
         }
     }
 

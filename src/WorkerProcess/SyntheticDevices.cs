@@ -76,6 +76,13 @@ internal sealed class SyntheticDevices : IAsyncDisposable
 
     internal void CheckDisks(SavedStateReader reader) => SavedDisks.Check(reader, _disks);
 
+    /// <summary>The open disk of a path.</summary>
+    /// <exception cref="BlockIOException">The machine has no such disk.</exception>
+    internal VirtualDisk Disk(string path) =>
+        _disks.Find(disk => Path.GetFullPath(disk.Path) == Path.GetFullPath(path))
+        ?? throw new BlockIOException(
+            $"{path}: the machine has no such disk. It has: {string.Join(", ", _disks.Select(disk => Path.GetFullPath(disk.Path)))}.");
+
     public async ValueTask DisposeAsync()
     {
         _bus.Dispose();

@@ -6,6 +6,7 @@ using Vitro.Hypervisor.Bus;
 using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Tlfs;
 using Vitro.Hypervisor.Vid;
+using Vitro.Storage;
 using Vitro.Vsp.Integration.Shutdown;
 
 namespace Vitro.WorkerProcess;
@@ -150,6 +151,11 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
 
     /// <summary>Types a text on the synthetic keyboard (US layout); false when the guest has no driver for it or the text has other characters.</summary>
     public bool TypeText(string text) => _synthetic.Keyboard.TryType(text);
+
+    /// <summary>Copies one of the machine's disks as it is at one moment; the guest goes on using it.</summary>
+    /// <exception cref="BlockIOException">The machine has no such disk, the options are not allowed, or a file fails.</exception>
+    public void CopyDisk(string path, string targetPath, DiskCreateOptions target, CancellationToken cancellation = default) =>
+        DiskCopy.Run(_synthetic.Disk(path), targetPath, target, cancellation: cancellation);
 
     /// <summary>Passes bytes to the guest's first serial port; completes when they are queued.</summary>
     public async ValueTask ReceiveSerialAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)

@@ -10,6 +10,7 @@ internal static class VhdCommand
         VhdNewCommand.Create(),
         VhdInfoCommand.Create(),
         VhdConvertCommand.Create(),
+        VhdCopyCommand.Create(),
         VhdResizeCommand.Create(),
         VhdCompactCommand.Create(),
         VhdMergeCommand.Create(),

@@ -36,9 +36,24 @@ public static class ControlVerbs
 
     /// <summary>Types the argument on the synthetic keyboard.</summary>
     public const string TypeText = "type-text";
+
+    /// <summary>Copies a disk of the machine as it is at one moment; the argument is a <see cref="DiskCopyRequest"/> as JSON.</summary>
+    public const string CopyDisk = "copy-disk";
 }
+
+/// <summary>The argument of <see cref="ControlVerbs.CopyDisk"/>.</summary>
+/// <param name="Disk">Whole path of a disk the machine has open.</param>
+/// <param name="Target">Whole path of the file to make.</param>
+/// <param name="Format">The target's format: vhdx, vhd or raw.</param>
+/// <param name="Fixed">Whether the target is a fixed disk; a raw file always is.</param>
+/// <param name="Sparse">Whether a fixed disk's file is left sparse.</param>
+/// <param name="BlockSize">Bytes of a block; 0 is the format's default.</param>
+/// <param name="Overwrite">Whether a file of the target's name is replaced.</param>
+public sealed record DiskCopyRequest(
+    string Disk, string Target, string Format, bool Fixed = false, bool Sparse = false, int BlockSize = 0, bool Overwrite = false);
 
 /// <summary>JSON code for the control messages, generated at compile time so that a worker starts quickly.</summary>
 [JsonSerializable(typeof(ControlRequest))]
 [JsonSerializable(typeof(ControlResponse))]
+[JsonSerializable(typeof(DiskCopyRequest))]
 public sealed partial class ControlJsonContext : JsonSerializerContext;

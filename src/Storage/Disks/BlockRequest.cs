@@ -33,7 +33,19 @@ internal sealed class BlockRequest : IValueTaskSource
     /// <summary>The next in a queue or in the pool.</summary>
     internal BlockRequest? Next { get; set; }
 
+    /// <summary>The request's completion, to be awaited once.</summary>
+    internal ValueTask Task => new(this, _completion.Version);
+
     internal static ValueTask Start(VirtualDisk disk, Operation operation, long offset, long length, in BufferSlice buffers)
+    {
+        var request = Prepare(disk, operation, offset, length, buffers);
+        var task = request.Task;
+        IoThreads.Queue(request);
+        return task;
+    }
+
+    /// <summary>A request that is yet to be queued.</summary>
+    internal static BlockRequest Prepare(VirtualDisk disk, Operation operation, long offset, long length, in BufferSlice buffers)
     {
         var request = Rent();
         request._disk = disk;
@@ -41,9 +53,15 @@ internal sealed class BlockRequest : IValueTaskSource
         request._offset = offset;
         request._length = length;
         request._buffers = buffers;
-        var task = new ValueTask(request, request._completion.Version);
-        IoThreads.Queue(request);
-        return task;
+        return request;
+    }
+
+    /// <summary>Gives up a request that is not queued and whose completion nobody awaits.</summary>
+    internal void Abandon()
+    {
+        _disk = null;
+        _buffers = default;
+        Return(this);
     }
 
     internal void Execute()
@@ -89,9 +107,7 @@ internal sealed class BlockRequest : IValueTaskSource
         finally
         {
             _completion.Reset();
-            _disk = null;
-            _buffers = default;
-            Return(this);
+            Abandon();
         }
     }
 

@@ -68,7 +68,19 @@ internal sealed class FlatDisk : VirtualDisk
         return true;
     }
 
-    internal override void Write(long offset, in BufferSlice source, bool durable) => _file.Write(offset, source, durable);
+    internal override void Write(long offset, in BufferSlice source, bool durable)
+    {
+        var epoch = Changes.Enter();
+        try
+        {
+            Changes.Announce(offset, source.Length);
+            _file.Write(offset, source, durable);
+        }
+        finally
+        {
+            Changes.Exit(epoch);
+        }
+    }
 
     internal override void Flush() => _file.Flush();
 
@@ -76,9 +88,20 @@ internal sealed class FlatDisk : VirtualDisk
 
     internal override void Zero(long offset, long length)
     {
-        if (length > 0)
+        if (length == 0)
         {
+            return;
+        }
+
+        var epoch = Changes.Enter();
+        try
+        {
+            Changes.Announce(offset, length);
             _file.Zero(offset, length);
+        }
+        finally
+        {
+            Changes.Exit(epoch);
         }
     }
 

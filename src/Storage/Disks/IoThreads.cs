@@ -46,6 +46,40 @@ internal static class IoThreads
         }
     }
 
+    /// <summary>Takes a request out of the queue again; false when a thread has begun it.</summary>
+    internal static bool TryTakeBack(BlockRequest request)
+    {
+        lock (Gate)
+        {
+            BlockRequest? before = null;
+            for (var at = _head; at is not null; before = at, at = at.Next)
+            {
+                if (!ReferenceEquals(at, request))
+                {
+                    continue;
+                }
+
+                if (before is null)
+                {
+                    _head = at.Next;
+                }
+                else
+                {
+                    before.Next = at.Next;
+                }
+
+                if (ReferenceEquals(_tail, at))
+                {
+                    _tail = before;
+                }
+
+                return true;
+            }
+
+            return false;
+        }
+    }
+
     private static void Run()
     {
         while (true)

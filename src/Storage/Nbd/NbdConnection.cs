@@ -193,7 +193,8 @@ internal sealed class NbdConnection(VirtualDisk disk, long start, long length, S
 
     private async Task<uint> ExecuteAsync(ushort command, ushort flags, long offset, uint size, byte[] buffer)
     {
-        if (command != NbdProtocol.CommandFlush && (offset < 0 || offset > length || size > length - offset))
+        if (command != NbdProtocol.CommandFlush
+            && (offset < 0 || offset > length || size > length - offset || ((offset | size) & (disk.LogicalSectorSize - 1)) != 0))
         {
             return NbdProtocol.ErrorInvalid;
         }

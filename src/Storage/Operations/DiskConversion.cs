@@ -1,5 +1,4 @@
-using Vitro.Storage.Disks;
-using Vitro.Storage.Files;
+using Vitro.Storage.Operations;
 
 namespace Vitro.Storage;
 
@@ -26,42 +25,9 @@ public static class DiskConversion
         var disk = DiskFactory.Open(sourcePath, (source ?? new DiskOpenOptions { FileSystem = files }) with { ReadOnly = true });
         try
         {
-            if (!target.Overwrite && files.Exists(targetPath))
-            {
-                throw new BlockIOException($"{targetPath}: the file exists already.");
-            }
-
-            var options = target with
-            {
-                Length = target.Length != 0 ? target.Length : disk.Length,
-                LogicalSectorSize = target.Format == DiskFormat.Vhd ? 512 : disk.LogicalSectorSize,
-                PhysicalSectorSize = target.Format == DiskFormat.Vhd ? 512 : disk.PhysicalSectorSize,
-                Kind = target.Format == DiskFormat.Raw ? DiskKind.Fixed : target.Kind,
-            };
-            if (options.Length < disk.Length)
-            {
-                throw new BlockIOException($"{targetPath}: {options.Length} bytes do not hold the source's {disk.Length}; shrink the source first.");
-            }
-
-            if (options.Kind == DiskKind.Differencing)
-            {
-                throw new BlockIOException($"{targetPath}: a disk is not converted to a differencing one; make that with `vitro vhd new --parent`.");
-            }
-
-            NewFile.Write(files, targetPath, file =>
-            {
-                var borrowed = new BorrowedFile(file, options.SkipSync);
-                DiskFactory.CreateIn(borrowed, targetPath, options, parent: null);
-                var copy = DiskFactory.OpenFile(borrowed, new DiskOpenOptions { FileSystem = files, Format = options.Format });
-                try
-                {
-                    new Operations.RangeCopier(disk, below: null, copy, targetIsZero: true, progress, cancellation).Run();
-                }
-                finally
-                {
-                    copy.Close();
-                }
-            }, options.SkipSync);
+            NewDisk.Write(
+                targetPath, NewDisk.OptionsFor(disk, targetPath, target),
+                copy => new RangeCopier(disk, below: null, copy, targetIsZero: true, progress, cancellation).Run());
         }
         finally
         {

@@ -7,7 +7,6 @@ internal sealed class RangeCopier
 {
     // Small enough to be still in the processor's cache when it is written.
     private const int ChunkSize = 256 << 10;
-    private const int ZeroGrain = 64 << 10;
     private const int Workers = 3;
 
     private readonly VirtualDisk _source;
@@ -69,8 +68,7 @@ internal sealed class RangeCopier
     {
         try
         {
-            var buffer = AlignedBuffer.Allocate(ChunkSize);
-            var list = new Memory<byte>[] { buffer };
+            var copier = new ChunkCopier(_source, _target, _targetIsZero, ChunkSize);
             while (Take(out var offset, out var length, out var zero))
             {
                 if (zero)
@@ -79,7 +77,7 @@ internal sealed class RangeCopier
                 }
                 else
                 {
-                    Copy(offset, (int)length, buffer.Span, list);
+                    copier.Copy(offset, (int)length);
                 }
             }
         }
@@ -123,32 +121,4 @@ internal sealed class RangeCopier
     }
 
     private long Align(long length) => Math.Max(length & -_target.LogicalSectorSize, _target.LogicalSectorSize);
-
-    private void Copy(long offset, int length, Span<byte> buffer, Memory<byte>[] list)
-    {
-        _ = _source.Read(offset, new BufferSlice(list, 0, length), cachedOnly: false);
-        var data = buffer[..length];
-        for (var at = 0; at < length;)
-        {
-            var zero = IsZero(data.Slice(at, Math.Min(ZeroGrain, length - at)));
-            var run = Math.Min(ZeroGrain, length - at);
-            while (at + run < length && IsZero(data.Slice(at + run, Math.Min(ZeroGrain, length - at - run))) == zero)
-            {
-                run += Math.Min(ZeroGrain, length - at - run);
-            }
-
-            if (!zero)
-            {
-                _target.Write(offset + at, new BufferSlice(list, at, run), durable: false);
-            }
-            else if (!_targetIsZero)
-            {
-                _target.Zero(offset + at, run);
-            }
-
-            at += run;
-        }
-    }
-
-    private static bool IsZero(ReadOnlySpan<byte> data) => !data.ContainsAnyExcept((byte)0);
 }

@@ -15,7 +15,6 @@ internal abstract class BlockMappedDisk : VirtualDisk
     // Ranges to join in one answer: callers that walk a chain ask again where a lower layer changes, and must not pay for all each time.
     private const int DescribeLimit = 64;
 
-    private readonly object _commitLock = new();
     private readonly long _length;
     private readonly int _blockShift;
     private long _flushesAsked;
@@ -33,7 +32,7 @@ internal abstract class BlockMappedDisk : VirtualDisk
         BlockSize = blockSize;
         LogicalSectorSize = sectorSize;
         ParentDisk = parent;
-        Extents = new ExtentPool(Epochs);
+        Extents = new ExtentPool(Changes.Epochs);
     }
 
     public override long Length => _length;
@@ -52,12 +51,7 @@ internal abstract class BlockMappedDisk : VirtualDisk
 
     internal IDiskFile DataFile { get; }
 
-    internal RequestEpochs Epochs { get; } = new();
-
     internal ExtentPool Extents { get; }
-
-    /// <summary>Called once a range is about to change, before its first byte does; null when nobody tracks changes.</summary>
-    internal Tracking.IChangeObserver? ChangeObserver { get; set; }
 
     private protected VirtualDisk? ParentDisk { get; set; }
 
@@ -68,7 +62,7 @@ internal abstract class BlockMappedDisk : VirtualDisk
 
     internal override bool Read(long offset, in BufferSlice target, bool cachedOnly)
     {
-        var epoch = Epochs.Enter();
+        var epoch = Changes.Epochs.Enter();
         try
         {
             var done = 0;
@@ -108,7 +102,7 @@ internal abstract class BlockMappedDisk : VirtualDisk
         }
         finally
         {
-            Epochs.Exit(epoch);
+            Changes.Exit(epoch);
         }
     }
 
@@ -116,10 +110,10 @@ internal abstract class BlockMappedDisk : VirtualDisk
     {
         Modify();
         var allocated = false;
-        var epoch = Epochs.Enter();
+        var epoch = Changes.Enter();
         try
         {
-            ChangeObserver?.BeforeChange(offset, source.Length);
+            Changes.Announce(offset, source.Length);
             var done = 0;
             while (done < source.Length)
             {
@@ -144,7 +138,7 @@ internal abstract class BlockMappedDisk : VirtualDisk
         }
         finally
         {
-            Epochs.Exit(epoch);
+            Changes.Exit(epoch);
         }
 
         if (durable && (allocated || MetadataIsDirty))
@@ -157,7 +151,7 @@ internal abstract class BlockMappedDisk : VirtualDisk
     {
         _failure?.Throw();
         var ticket = Interlocked.Increment(ref _flushesAsked);
-        lock (_commitLock)
+        lock (Changes.TurnGate)
         {
             if (_flushesDone >= ticket)
             {
@@ -182,7 +176,7 @@ internal abstract class BlockMappedDisk : VirtualDisk
 
     internal override RangeContent Describe(long offset, out long length)
     {
-        var epoch = Epochs.Enter();
+        var epoch = Changes.Epochs.Enter();
         try
         {
             var content = DescribeOne(offset, out length);
@@ -195,13 +189,13 @@ internal abstract class BlockMappedDisk : VirtualDisk
         }
         finally
         {
-            Epochs.Exit(epoch);
+            Changes.Exit(epoch);
         }
     }
 
     internal override void Close()
     {
-        lock (_commitLock)
+        lock (Changes.TurnGate)
         {
             if (_closed)
             {
@@ -284,39 +278,13 @@ internal abstract class BlockMappedDisk : VirtualDisk
     /// <summary>Sets bits of sectors whose payload has been written.</summary>
     private protected abstract void MarkSectors(long block, int sector, int count);
 
-    /// <summary>Waits until every request that has begun is over; new ones may begin meanwhile.</summary>
-    internal void DrainRequests()
-    {
-        lock (_commitLock)
-        {
-            var wait = default(SpinWait);
-            for (var turns = 0; turns < 2;)
-            {
-                if (Epochs.PreviousIsOver())
-                {
-                    Epochs.Turn();
-                    turns++;
-                }
-                else
-                {
-                    wait.SpinOnce();
-                }
-            }
-
-            while (!Epochs.PreviousIsOver())
-            {
-                wait.SpinOnce();
-            }
-        }
-    }
-
     /// <summary>Prepares for a change, before the request enters its epoch.</summary>
     private protected void Modify()
     {
         _failure?.Throw();
         if (!_modified)
         {
-            lock (_commitLock)
+            lock (Changes.TurnGate)
             {
                 if (!_modified)
                 {
@@ -513,10 +481,10 @@ internal abstract class BlockMappedDisk : VirtualDisk
         }
 
         Modify();
-        var epoch = Epochs.Enter();
+        var epoch = Changes.Enter();
         try
         {
-            ChangeObserver?.BeforeChange(offset, length);
+            Changes.Announce(offset, length);
             for (long done = 0; done < length;)
             {
                 var position = offset + done;
@@ -537,7 +505,7 @@ internal abstract class BlockMappedDisk : VirtualDisk
         }
         finally
         {
-            Epochs.Exit(epoch);
+            Changes.Exit(epoch);
         }
     }
 
