@@ -221,7 +221,10 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
     }
 
     /// <summary>The block cache's view by linear address is stale.</summary>
-    internal void OnFetchTlbFlushed() => Partition.CodePages.OnFetchTlbFlushed(this);
+    internal void OnFetchTlbFlushed(bool isGlobalKept = false) => Partition.CodePages.OnFetchTlbFlushed(this, isGlobalKept);
+
+    /// <summary>The block cache's view of a page by linear address is stale.</summary>
+    internal void OnFetchPageFlushed(ulong linear) => Partition.CodePages.OnFetchPageFlushed(this, linear);
 
     /// <summary>Puts requests back that waited for what the guest has just unmasked.</summary>
     internal void RestoreDeferredRequests()

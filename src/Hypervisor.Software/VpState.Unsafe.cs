@@ -112,6 +112,12 @@ internal unsafe struct VpState
     public ulong TscOffset;
     public ulong Pat;
 
+    /// <summary>The data sets of the kernel, and those while RFLAGS.AC suspends CR4.SMAP.</summary>
+    public TlbEntry* KernelLoadTlb;
+    public TlbEntry* KernelStoreTlb;
+    public TlbEntry* SuspendedLoadTlb;
+    public TlbEntry* SuspendedStoreTlb;
+
     /// <summary>Non-zero while NMIs wait for IRET.</summary>
     public uint NmiBlocked;
 

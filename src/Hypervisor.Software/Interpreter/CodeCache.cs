@@ -157,7 +157,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
             {
                 Empty();
                 _partition.FlushTlbs(vp);
-                OnFetchTlbFlushed(vp);
+                OnFetchTlbFlushed(vp, isGlobalKept: false);
             }
             else
             {
@@ -220,11 +220,29 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
     }
 
     /// <inheritdoc/>
-    public void OnFetchTlbFlushed(SoftwareVirtualProcessor vp)
+    public void OnFetchTlbFlushed(SoftwareVirtualProcessor vp, bool isGlobalKept)
+    {
+        if (Translations == null)
+        {
+            return;
+        }
+
+        if (isGlobalKept)
+        {
+            JumpCache.ClearLocal(vp.State, Translations.Miss);
+        }
+        else
+        {
+            JumpCache.Clear(vp.State, Translations.Miss);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void OnFetchPageFlushed(SoftwareVirtualProcessor vp, ulong linear)
     {
         if (Translations != null)
         {
-            JumpCache.Clear(vp.State, Translations.Miss);
+            JumpCache.ClearPage(vp.State, linear, Translations.Miss);
         }
     }
 
@@ -327,7 +345,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
             Empty();
             UseArena(_arena ^ 1);
             _partition.FlushTlbs(vp);
-            OnFetchTlbFlushed(vp);
+            OnFetchTlbFlushed(vp, isGlobalKept: false);
         }
 
         // The wait for the lock may have flushed the TLB; and the page must be protected before its bytes are read.

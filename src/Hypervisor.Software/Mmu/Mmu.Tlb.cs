@@ -42,7 +42,6 @@ internal sealed unsafe partial class Mmu
     private readonly ulong* _contextStamps;
     private readonly ulong* _large;
     private readonly ulong* _huge;
-    private readonly ulong* _fetchGpa;
     private readonly byte* _openBus;
 
     // A set that is never filled: while alignment is checked every access takes the slow path.
@@ -54,7 +53,6 @@ internal sealed unsafe partial class Mmu
     private ulong _globalFloor = 1;
     private ulong _allLocalFloor = 1;
     private uint _context;
-    private MmuPrivilege _privilege = MmuPrivilege.Kernel;
     private bool _watching;
     private bool _checksAlignment;
 
@@ -97,7 +95,6 @@ internal sealed unsafe partial class Mmu
         _contextStamps = (ulong*)NativeMemory.AllocZeroed(ContextCount, sizeof(ulong));
         _large = (ulong*)NativeMemory.AllocZeroed(LargeSlots / 8);
         _huge = (ulong*)NativeMemory.AllocZeroed(HugeSlots / 8);
-        _fetchGpa = (ulong*)NativeMemory.AllocZeroed(2 * TlbEntry.SetSize, sizeof(ulong));
         _rmwBuffer = (byte*)NativeMemory.AlignedAlloc(64, 64);
         _openBus = (byte*)NativeMemory.AlignedAlloc(2 * PageSize, PageSize);
         new Span<byte>(_openBus, 2 * PageSize).Fill(0xFF);
@@ -121,33 +118,47 @@ internal sealed unsafe partial class Mmu
         public ulong Padding;
     }
 
-    /// <summary>The guest physical page of a fetch TLB slot that hits.</summary>
-    public ulong FetchPage(ulong linear) =>
-        _fetchGpa[(_privilege == MmuPrivilege.User ? 0 : TlbEntry.SetSize) + (int)((linear >> 12) & (TlbEntry.SetSize - 1))];
+    // With whose rights the program accesses memory now.
+    private MmuPrivilege Privilege
+    {
+        get
+        {
+            if (_state->Cpl == 3)
+            {
+                return MmuPrivilege.User;
+            }
+
+            return (_state->SystemFlags & RFlags.Ac) != 0 && (_state->Cr4 & ControlBits.Cr4Smap) != 0 ? MmuPrivilege.KernelAc : MmuPrivilege.Kernel;
+        }
+    }
+
+    /// <summary>Whether the page of a fetch TLB slot that hits is global.</summary>
+    public bool IsFetchGlobal(ulong linear) => (_slots[(int)(_state->FetchTlb - _sets) + (int)((linear >> 12) & (TlbEntry.SetSize - 1))] & SlotGlobal) != 0;
 
     /// <summary>
     /// Points the state at the sets of its CPL, CR4.SMAP, CR0.AM and RFLAGS.AC. To be called after each change of these.
     /// </summary>
     public void SelectSets()
     {
-        int data;
         _checksAlignment = _state->Cpl == 3 && (_state->SystemFlags & RFlags.Ac) != 0 && (_state->Cr0 & ControlBits.Cr0AlignmentMask) != 0;
         if (_state->Cpl == 3)
         {
-            _privilege = MmuPrivilege.User;
-            data = UserSets;
             _state->FetchTlb = _sets + (FetchSets * TlbEntry.SetSize);
-        }
-        else
-        {
-            var suspended = (_state->SystemFlags & RFlags.Ac) != 0 && (_state->Cr4 & ControlBits.Cr4Smap) != 0;
-            _privilege = suspended ? MmuPrivilege.KernelAc : MmuPrivilege.Kernel;
-            data = suspended ? KernelAcSets : KernelSets;
-            _state->FetchTlb = _sets + ((FetchSets + 1) * TlbEntry.SetSize);
+            _state->LoadTlb = _checksAlignment ? _noEntries : _sets + (UserSets * TlbEntry.SetSize);
+            _state->StoreTlb = _checksAlignment ? _noEntries : _sets + ((UserSets + 1) * TlbEntry.SetSize);
+            return;
         }
 
-        _state->LoadTlb = _checksAlignment ? _noEntries : _sets + (data * TlbEntry.SetSize);
-        _state->StoreTlb = _checksAlignment ? _noEntries : _sets + ((data + 1) * TlbEntry.SetSize);
+        // Translated STAC and CLAC choose between these two pairs.
+        var suspendedSets = (_state->Cr4 & ControlBits.Cr4Smap) != 0 ? KernelAcSets : KernelSets;
+        _state->SuspendedLoadTlb = _sets + (suspendedSets * TlbEntry.SetSize);
+        _state->SuspendedStoreTlb = _sets + ((suspendedSets + 1) * TlbEntry.SetSize);
+        _state->KernelLoadTlb = _sets + (KernelSets * TlbEntry.SetSize);
+        _state->KernelStoreTlb = _sets + ((KernelSets + 1) * TlbEntry.SetSize);
+        var suspended = (_state->SystemFlags & RFlags.Ac) != 0;
+        _state->FetchTlb = _sets + ((FetchSets + 1) * TlbEntry.SetSize);
+        _state->LoadTlb = suspended ? _state->SuspendedLoadTlb : _state->KernelLoadTlb;
+        _state->StoreTlb = suspended ? _state->SuspendedStoreTlb : _state->KernelStoreTlb;
     }
 
     /// <summary>Drops everything, global translations included.</summary>
@@ -227,22 +238,17 @@ internal sealed unsafe partial class Mmu
 
         var page = linear & PageMask;
         var index = (int)((linear >> 12) & (TlbEntry.SetSize - 1));
-        var fetch = false;
         for (var set = 0; set < SetCount; set++)
         {
             var entry = _sets + (set * TlbEntry.SetSize) + index;
             if (entry->Tag == page)
             {
                 entry->Tag = TlbEntry.EmptyTag;
-                fetch |= set >= FetchSets;
             }
         }
 
         DropSecond(page, _context, alsoGlobal: true);
-        if (fetch)
-        {
-            _vp.OnFetchTlbFlushed();
-        }
+        _vp.OnFetchPageFlushed(page);
     }
 
     /// <summary>Drops the translation of one page in any context (INVPCID type 0).</summary>
@@ -368,7 +374,6 @@ internal sealed unsafe partial class Mmu
         NativeMemory.Free(_contextStamps);
         NativeMemory.Free(_large);
         NativeMemory.Free(_huge);
-        NativeMemory.Free(_fetchGpa);
         NativeMemory.AlignedFree(_rmwBuffer);
         NativeMemory.AlignedFree(_openBus);
     }
@@ -446,19 +451,7 @@ internal sealed unsafe partial class Mmu
         Fills++;
         var index = (int)((linear >> 12) & (TlbEntry.SetSize - 1));
         var slot = (set * TlbEntry.SetSize) + index;
-        if (set >= FetchSets)
-        {
-            // What the block cache knows by linear address belongs to pages in the fetch sets only, so that flushes of
-            // those find all of it.
-            var old = _sets[slot].Tag;
-            if (old != TlbEntry.EmptyTag && old != (linear & PageMask))
-            {
-                _vp.OnFetchTlbFlushed();
-            }
-
-            _fetchGpa[slot - (FetchSets * TlbEntry.SetSize)] = page;
-        }
-        else if (_watching && _vp.IsWatchedPage(linear))
+        if (set < FetchSets && _watching && _vp.IsWatchedPage(linear))
         {
             return;
         }
@@ -507,8 +500,9 @@ internal sealed unsafe partial class Mmu
             }
         }
 
+        // Whatever the block cache knows by linear address was in a fetch set once, and so in a log.
         _localCount = 0;
-        _vp.OnFetchTlbFlushed();
+        _vp.OnFetchTlbFlushed(isGlobalKept: true);
     }
 
     private void FlushFirstGlobal()

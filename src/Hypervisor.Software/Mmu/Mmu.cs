@@ -43,12 +43,12 @@ internal sealed unsafe partial class Mmu : IDisposable
     public bool TryLoad(ulong linear, int size, out ulong value)
     {
         value = 0;
-        return IsAligned(linear, size) && TryLoad(linear, size, _privilege, out value);
+        return IsAligned(linear, size) && TryLoad(linear, size, Privilege, out value);
     }
 
     /// <summary>Stores 1, 2, 4 or 8 bytes.</summary>
     public bool TryStore(ulong linear, int size, ulong value) =>
-        IsAligned(linear, size) && TryStore(linear, size, value, _privilege);
+        IsAligned(linear, size) && TryStore(linear, size, value, Privilege);
 
     /// <summary>Loads a descriptor, TSS field or gate: with supervisor rights whatever the CPL, never to user pages under SMAP.</summary>
     public bool TryLoadSystem(ulong linear, int size, out ulong value) => TryLoad(linear, size, MmuPrivilege.Kernel, out value);
@@ -61,6 +61,13 @@ internal sealed unsafe partial class Mmu : IDisposable
     {
         if ((linear & 0xFFF) + (uint)size <= PageSize)
         {
+            var entry = First((int)privilege * 2, linear);
+            if (linear - entry->Tag < PageSize)
+            {
+                value = LoadHost((byte*)(entry->Host + (linear - entry->Tag)), size);
+                return true;
+            }
+
             if (!TryTranslate(linear, MmuAccess.Load, privilege, out var translation))
             {
                 value = 0;
@@ -90,6 +97,13 @@ internal sealed unsafe partial class Mmu : IDisposable
             return TryStoreBytes(linear, (byte*)&value, size, privilege);
         }
 
+        var entry = First(((int)privilege * 2) + 1, linear);
+        if (linear - entry->Tag < PageSize)
+        {
+            StoreHost((byte*)(entry->Host + (linear - entry->Tag)), size, value);
+            return true;
+        }
+
         if (!TryTranslate(linear, MmuAccess.Store, privilege, out var translation))
         {
             return false;
@@ -113,11 +127,11 @@ internal sealed unsafe partial class Mmu : IDisposable
 
     /// <summary>Loads up to a page of bytes, through page borders and devices.</summary>
     public bool TryLoadBytes(ulong linear, byte* destination, int length) =>
-        IsAligned(linear, length) && TryLoadBytes(linear, destination, length, _privilege);
+        IsAligned(linear, length) && TryLoadBytes(linear, destination, length, Privilege);
 
     /// <summary>Stores up to a page of bytes, through page borders and devices. Nothing is stored when either page faults.</summary>
     public bool TryStoreBytes(ulong linear, byte* source, int length) =>
-        IsAligned(linear, length) && TryStoreBytes(linear, source, length, _privilege);
+        IsAligned(linear, length) && TryStoreBytes(linear, source, length, Privilege);
 
     /// <summary>Loads bytes with given rights.</summary>
     public bool TryLoadBytes(ulong linear, byte* destination, int length, MmuPrivilege privilege)
@@ -148,6 +162,13 @@ internal sealed unsafe partial class Mmu : IDisposable
     public bool TryStoreBytes(ulong linear, byte* source, int length, MmuPrivilege privilege)
     {
         var inFirst = Math.Min(length, PageSize - (int)(linear & 0xFFF));
+        var entry = First(((int)privilege * 2) + 1, linear);
+        if (inFirst == length && linear - entry->Tag < PageSize)
+        {
+            Buffer.MemoryCopy(source, (byte*)(entry->Host + (linear - entry->Tag)), length, length);
+            return true;
+        }
+
         if (!TryTranslate(linear, MmuAccess.Store, privilege, out var first))
         {
             return false;
@@ -180,7 +201,7 @@ internal sealed unsafe partial class Mmu : IDisposable
             return null;
         }
 
-        return TryTranslate(linear, MmuAccess.Load, _privilege, out var translation) ? translation.Host : null;
+        return TryTranslate(linear, MmuAccess.Load, Privilege, out var translation) ? translation.Host : null;
     }
 
     /// <summary>
@@ -194,15 +215,15 @@ internal sealed unsafe partial class Mmu : IDisposable
             return null;
         }
 
-        return TryTranslate(linear, MmuAccess.Store, _privilege, out var translation) && !IsCode(translation) ? translation.Host : null;
+        return TryTranslate(linear, MmuAccess.Store, Privilege, out var translation) && !IsCode(translation) ? translation.Host : null;
     }
 
     /// <summary>Checks that bytes could be stored, raising the fault if not; for instructions that must not store in part.</summary>
     public bool TryProbeStore(ulong linear, int length)
     {
         var inFirst = Math.Min(length, PageSize - (int)(linear & 0xFFF));
-        return TryTranslate(linear, MmuAccess.Store, _privilege, out _)
-            && (inFirst == length || TryTranslate(Wrap(linear + (uint)inFirst), MmuAccess.Store, _privilege, out _));
+        return TryTranslate(linear, MmuAccess.Store, Privilege, out _)
+            && (inFirst == length || TryTranslate(Wrap(linear + (uint)inFirst), MmuAccess.Store, Privilege, out _));
     }
 
     /// <summary>
@@ -228,7 +249,7 @@ internal sealed unsafe partial class Mmu : IDisposable
             return BeginSplitRmw(linear, size, inFirst, locked);
         }
 
-        if (!TryTranslate(linear, MmuAccess.Store, _privilege, out _rmwFirst))
+        if (!TryTranslate(linear, MmuAccess.Store, Privilege, out _rmwFirst))
         {
             return null;
         }
@@ -274,7 +295,7 @@ internal sealed unsafe partial class Mmu : IDisposable
     /// </summary>
     public bool TryTranslateFetch(ulong linear, out Translation translation)
     {
-        if (!TryTranslate(linear, MmuAccess.Fetch, _privilege == MmuPrivilege.KernelAc ? MmuPrivilege.Kernel : _privilege, out translation))
+        if (!TryTranslate(linear, MmuAccess.Fetch, Privilege == MmuPrivilege.KernelAc ? MmuPrivilege.Kernel : Privilege, out translation))
         {
             return false;
         }
@@ -324,8 +345,8 @@ internal sealed unsafe partial class Mmu : IDisposable
             _vp.Partition.BeginExclusive(_vp);
         }
 
-        if (!TryTranslate(linear, MmuAccess.Store, _privilege, out _rmwFirst)
-            || !TryTranslate(Wrap(linear + (uint)inFirst), MmuAccess.Store, _privilege, out _rmwSecond))
+        if (!TryTranslate(linear, MmuAccess.Store, Privilege, out _rmwFirst)
+            || !TryTranslate(Wrap(linear + (uint)inFirst), MmuAccess.Store, Privilege, out _rmwSecond))
         {
             if (locked)
             {
@@ -345,6 +366,9 @@ internal sealed unsafe partial class Mmu : IDisposable
         CopyFrom(_rmwSecond, _rmwBuffer + inFirst, size - inFirst);
         return _rmwBuffer;
     }
+
+    // The first level's entry for a page, whoever runs. While alignment is checked the program itself is kept from it.
+    private TlbEntry* First(int set, ulong linear) => _sets + (set * TlbEntry.SetSize) + ((linear >> 12) & (TlbEntry.SetSize - 1));
 
     private static ulong LoadHost(byte* host, int size) => size switch
     {

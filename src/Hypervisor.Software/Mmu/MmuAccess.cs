@@ -49,6 +49,9 @@ internal interface ICodePageObserver
     /// <summary>Host memory behind guest physical space was mapped or unmapped: drops every block. On any thread.</summary>
     void OnRegionsChanged();
 
-    /// <summary>The processor's fetch translations were dropped: what is looked up by linear address is stale.</summary>
-    void OnFetchTlbFlushed(SoftwareVirtualProcessor vp);
+    /// <summary>The processor's translations were dropped, perhaps but for the global ones: what is looked up by linear address is stale.</summary>
+    void OnFetchTlbFlushed(SoftwareVirtualProcessor vp, bool isGlobalKept);
+
+    /// <summary>The same for one page.</summary>
+    void OnFetchPageFlushed(SoftwareVirtualProcessor vp, ulong linear);
 }

@@ -8,7 +8,7 @@ namespace Vitro.Hypervisor.Software.Translator;
 internal unsafe ref partial struct BlockTranslator
 {
     /// <summary>Whether an instruction becomes host code; all others are left to the interpreter one by one.</summary>
-    internal static bool IsTranslatable(DecodedInstruction* i)
+    internal static bool IsTranslatable(DecodedInstruction* i, uint privilege)
     {
         if ((i->Prefixes & Prefixes.Vex) != 0)
         {
@@ -41,7 +41,7 @@ internal unsafe ref partial struct BlockTranslator
             case Operation.Shld or Operation.Shrd:
                 return i->Form == OperandForm.RmRegImmediate && i->OperandSize >= 4;
             case Operation.Bt or Operation.Bts or Operation.Btr or Operation.Btc:
-                return !i->IsMemory || i->Form == OperandForm.RmImmediate;
+                return !i->IsMemory || i->Form == OperandForm.RmImmediate || (i->OperandSize >= 4 && i->AddressSize == 8);
             case Operation.Bswap:
                 return i->OperandSize >= 4;
             case Operation.Vector:
@@ -52,8 +52,14 @@ internal unsafe ref partial struct BlockTranslator
                 return Bmi1.IsSupported;
             case Operation.Lzcnt:
                 return Lzcnt.IsSupported;
+            case Operation.Div or Operation.Idiv:
+                return i->OperandSize >= 4;
+            case Operation.Cmpxchg8b or Operation.Cmpxchg16b:
+                return true;
+            case Operation.Movs or Operation.Stos:
+                return IsNativeString(i);
             default:
-                return false;
+                return IsNativeSystem(i, privilege);
         }
     }
 
@@ -91,9 +97,10 @@ internal unsafe ref partial struct BlockTranslator
             _flagsParked = false;
         }
 
-        if (!IsTranslatable(i))
+        if (!IsTranslatable(i, _block->Privilege))
         {
-            return EmitSpecial(i);
+            EmitInterpret();
+            return false;
         }
 
         switch (i->Operation)
@@ -159,25 +166,25 @@ internal unsafe ref partial struct BlockTranslator
             case Operation.Vector:
                 EmitVector(i);
                 return false;
+            case Operation.Div or Operation.Idiv:
+                EmitDivide(i);
+                return false;
+            case Operation.Bt or Operation.Bts or Operation.Btr or Operation.Btc when i->IsMemory && i->Form == OperandForm.RmReg:
+                EmitBitString(i);
+                return false;
+            case Operation.Cmpxchg8b or Operation.Cmpxchg16b:
+                EmitWideExchange(i);
+                return false;
+            case Operation.Movs or Operation.Stos:
+                EmitString(i);
+                return false;
+            case Operation.Cld or Operation.Std or (>= Operation.FirstSystem and < Operation.FirstVector):
+                EmitSystem(i);
+                return false;
             default:
                 EmitPlain(i);
                 return false;
         }
-    }
-
-    // What needs the processor's state or privilege.
-    private bool EmitSpecial(DecodedInstruction* i)
-    {
-        if (i->Operation == Operation.Cli && _block->Privilege == 0)
-        {
-            ParkLiveFlags();
-            _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x81, false, 4, HostRegister.Rsp, StateLayout.SystemFlags);
-            _c.Int32(~(int)RFlags.If);
-            return false;
-        }
-
-        EmitInterpret();
-        return false;
     }
 
     private void EmitPlain(DecodedInstruction* i)

@@ -134,7 +134,7 @@ internal unsafe ref partial struct BlockTranslator
         var live = LiveAtEnd(last);
         for (var n = _count - 1; n >= 0; n--)
         {
-            var read = IsTranslatable(_instructions + n) ? FlagUse.Read(_instructions + n, out var replaced) : ReadAll(out replaced);
+            var read = ReadFlags(_instructions + n, out var replaced);
             live = (live & ~replaced) | read;
             _live[n] = live;
             if (_lastVector < 0 && VectorForm.IsNative(_instructions + n))
@@ -144,8 +144,14 @@ internal unsafe ref partial struct BlockTranslator
         }
     }
 
-    private static uint ReadAll(out uint replaced)
+    // The interpreter wants all flags.
+    private readonly uint ReadFlags(DecodedInstruction* i, out uint replaced)
     {
+        if (IsTranslatable(i, _block->Privilege))
+        {
+            return FlagUse.Read(i, out replaced);
+        }
+
         replaced = 0;
         return LazyFlags.All;
     }
@@ -193,7 +199,7 @@ internal unsafe ref partial struct BlockTranslator
                 break;
             }
 
-            var read = IsTranslatable(&instruction) ? FlagUse.Read(&instruction, out var replaced) : ReadAll(out replaced);
+            var read = ReadFlags(&instruction, out var replaced);
             live |= read & pending;
             pending &= ~replaced;
             if (pending == 0)

@@ -14,9 +14,9 @@ internal sealed unsafe class ExitCounts : IInspectable
     public void Add(ExitKind kind) => _kinds[(int)kind]++;
 
     /// <summary>Counts an instruction left to the interpreter.</summary>
-    public void AddInterpreted(DecodedInstruction* instruction)
+    public void AddInterpreted(DecodedInstruction* instruction, uint privilege)
     {
-        if (BlockTranslator.IsTranslatable(instruction))
+        if (BlockTranslator.IsTranslatable(instruction, privilege))
         {
             _missed[(int)instruction->Operation]++;
         }

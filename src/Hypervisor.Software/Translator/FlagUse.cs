@@ -60,6 +60,12 @@ internal static unsafe class FlagUse
                 return 0;
             case Operation.Cmc:
                 return Carry;
+            case Operation.Cmpxchg8b or Operation.Cmpxchg16b:
+                replaced = LazyFlags.Zero;
+                return 0;
+            case Operation.Popf:
+                replaced = All;
+                return 0;
             case Operation.Lahf:
                 return LowByte;
             case Operation.Sahf:
@@ -72,6 +78,11 @@ internal static unsafe class FlagUse
                 return 0;
             case Operation.Vector:
                 replaced = VectorForm.SetsFlags(i) ? All : 0;
+                return 0;
+
+            // Divisions leave the flags alone here, as in the interpreter.
+            case Operation.Div or Operation.Idiv or Operation.Movs or Operation.Stos or Operation.Cld or Operation.Std or Operation.Cli
+                or Operation.Sti or Operation.Stac or Operation.Clac or Operation.Swapgs or Operation.MovFromSegment:
                 return 0;
             default:
                 return All;

@@ -2,9 +2,12 @@ namespace Vitro.Hypervisor.Software.Translator;
 
 /// <summary>
 /// Where indirect jumps of translated code find their targets: by the low 16 bits of the linear address, a host address. It lies
-/// behind a processor's state, one table for each privilege, and holds pages of the fetch TLB only.
+/// behind a processor's state, one table for each privilege.
 /// </summary>
-/// <remarks>Every slot leads somewhere: an empty one to the stub that leaves to the dispatcher. The target checks that it is meant.</remarks>
+/// <remarks>
+/// Every slot leads somewhere: an empty one to the stub that leaves to the dispatcher. The target checks that it is meant. A
+/// filter remembers which pages have targets here, so that dropping the translation of another page costs nothing.
+/// </remarks>
 internal static unsafe class JumpCache
 {
     /// <summary>Bytes from the state to the tables.</summary>
@@ -13,16 +16,24 @@ internal static unsafe class JumpCache
     /// <summary>Slots of one table.</summary>
     public const int Slots = 1 << 16;
 
-    /// <summary>Bytes of both tables and the log of used slots.</summary>
-    public const int Size = LogDistance + 8 + (2 * Slots * sizeof(uint));
+    /// <summary>Bytes of both tables and of what is known of the slots in use.</summary>
+    public const int Size = UseDistance + (2 * UseSize);
 
-    private const int LogDistance = 2 * Slots * 8;
+    private const int UseDistance = 2 * Slots * 8;
+    private const int FilterBits = 4096;
+    private const int FilterDistance = 8;
+    private const int LogDistance = FilterDistance + (FilterBits / 8);
+    private const int UseSize = LogDistance + (Slots * sizeof(uint));
 
     /// <summary>Bytes from the state to a privilege's table: 0 for the kernel's, 1 for the user's.</summary>
     public static int TableDistance(uint privilege) => StateDistance + ((int)privilege * Slots * 8);
 
-    /// <summary>Makes a table of no slots in use, before anything else.</summary>
-    public static void Reset(VpState* state) => *Count(state) = 0;
+    /// <summary>Makes tables of no slots in use, before anything else.</summary>
+    public static void Reset(VpState* state)
+    {
+        Forget(state, 0);
+        Forget(state, 1);
+    }
 
     /// <summary>Empties all slots.</summary>
     public static void Fill(VpState* state, byte* miss)
@@ -31,39 +42,83 @@ internal static unsafe class JumpCache
         Reset(state);
     }
 
-    /// <summary>Empties the slots in use.</summary>
+    /// <summary>Empties the slots in use of both privileges.</summary>
     public static void Clear(VpState* state, byte* miss)
     {
-        var count = *Count(state);
+        Clear(state, 0, miss);
+        Clear(state, 1, miss);
+    }
+
+    /// <summary>Empties what is not of global pages, which is all of the user's.</summary>
+    public static void ClearLocal(VpState* state, byte* miss)
+    {
+        Clear(state, 1, miss);
+        if (Use(state, 0)[1] != 0)
+        {
+            Clear(state, 0, miss);
+        }
+    }
+
+    /// <summary>Empties the slots of one page, and others with them.</summary>
+    public static void ClearPage(VpState* state, ulong linear, byte* miss)
+    {
+        for (var privilege = 0u; privilege < 2; privilege++)
+        {
+            if ((Filter(state, privilege, linear, out var bit) & bit) != 0)
+            {
+                Clear(state, privilege, miss);
+            }
+        }
+    }
+
+    /// <summary>Enters a target; its page is in the fetch TLB.</summary>
+    public static void Set(VpState* state, uint privilege, ulong linear, bool isGlobal, byte* entry, byte* miss)
+    {
+        var slot = (uint)(linear & (Slots - 1));
+        var table = (byte**)((byte*)state + TableDistance(privilege));
+        var use = Use(state, privilege);
+        if (table[slot] == miss)
+        {
+            ((uint*)((byte*)use + LogDistance))[use[0]++] = slot;
+        }
+
+        if (!isGlobal)
+        {
+            use[1] = 1;
+        }
+
+        Filter(state, privilege, linear, out var bit) |= bit;
+        table[slot] = entry;
+    }
+
+    private static void Clear(VpState* state, uint privilege, byte* miss)
+    {
+        var use = Use(state, privilege);
+        var count = use[0];
         if (count == 0)
         {
             return;
         }
 
-        var slots = (byte**)((byte*)state + StateDistance);
-        var log = (uint*)(Count(state) + 2);
+        var table = (byte**)((byte*)state + TableDistance(privilege));
+        var log = (uint*)((byte*)use + LogDistance);
         for (var n = 0u; n < count; n++)
         {
-            slots[log[n]] = miss;
+            table[log[n]] = miss;
         }
 
-        *Count(state) = 0;
+        Forget(state, privilege);
     }
 
-    /// <summary>Enters a target.</summary>
-    public static void Set(VpState* state, uint privilege, ulong linear, byte* entry, byte* miss)
+    private static void Forget(VpState* state, uint privilege) => new Span<byte>(Use(state, privilege), LogDistance).Clear();
+
+    // The number of slots in use, whether some are of pages that are not global, the filter, and the log of slots.
+    private static uint* Use(VpState* state, uint privilege) => (uint*)((byte*)state + StateDistance + UseDistance + ((int)privilege * UseSize));
+
+    private static ref ulong Filter(VpState* state, uint privilege, ulong linear, out ulong bit)
     {
-        var slot = (privilege * Slots) + (uint)(linear & (Slots - 1));
-        var slots = (byte**)((byte*)state + StateDistance);
-        if (slots[slot] == miss)
-        {
-            var count = Count(state);
-            ((uint*)(count + 2))[*count] = slot;
-            (*count)++;
-        }
-
-        slots[slot] = entry;
+        var number = (uint)(linear >> 12) & (FilterBits - 1);
+        bit = 1UL << (int)(number & 63);
+        return ref ((ulong*)((byte*)Use(state, privilege) + FilterDistance))[number >> 6];
     }
-
-    private static uint* Count(VpState* state) => (uint*)((byte*)state + StateDistance + LogDistance);
 }

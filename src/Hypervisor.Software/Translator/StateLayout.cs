@@ -34,6 +34,14 @@ internal static unsafe class StateLayout
         VectorsAbsent = (int)((byte*)&state.VectorsAbsent - start) - Bias;
         AvxAbsent = (int)((byte*)&state.AvxAbsent - start) - Bias;
         UppersInUse = (int)((byte*)&state.UppersInUse - start) - Bias;
+        KernelGsBase = (int)((byte*)&state.KernelGsBase - start) - Bias;
+        DeferredRequests = (int)((byte*)&state.DeferredRequests - start) - Bias;
+        InterruptShadow = (int)((byte*)&state.InterruptShadow - start) - Bias;
+        KernelLoadTlb = (int)((byte*)&state.KernelLoadTlb - start) - Bias;
+        KernelStoreTlb = (int)((byte*)&state.KernelStoreTlb - start) - Bias;
+        SuspendedLoadTlb = (int)((byte*)&state.SuspendedLoadTlb - start) - Bias;
+        SuspendedStoreTlb = (int)((byte*)&state.SuspendedStoreTlb - start) - Bias;
+        FirstSelector = (int)((byte*)&state.Es.Selector - start) - Bias;
     }
 
     public static int Requests { get; }
@@ -78,8 +86,27 @@ internal static unsafe class StateLayout
 
     public static int UppersInUse { get; }
 
+    public static int KernelGsBase { get; }
+
+    public static int DeferredRequests { get; }
+
+    public static int InterruptShadow { get; }
+
+    public static int KernelLoadTlb { get; }
+
+    public static int KernelStoreTlb { get; }
+
+    public static int SuspendedLoadTlb { get; }
+
+    public static int SuspendedStoreTlb { get; }
+
+    private static int FirstSelector { get; }
+
     /// <summary>The place of a guest register.</summary>
     public static int Gpr(int number) => (number * 8) - Bias;
+
+    /// <summary>The number in a segment register: ES, CS, SS, DS, FS, GS.</summary>
+    public static int Selector(int segment) => FirstSelector + (segment * sizeof(SegmentCache));
 
     /// <summary>A privilege's jump cache.</summary>
     public static int JumpTable(uint privilege) => JumpCache.TableDistance(privilege) - Bias;

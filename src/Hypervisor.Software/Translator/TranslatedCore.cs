@@ -69,7 +69,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
 
     private void RunFrom(CodeBlock* block)
     {
-        if ((_state->Mode & (uint)VpMode.Code64) == 0)
+        if ((_state->Mode & (uint)VpMode.Code64) == 0 || _state->Cpl is 1 or 2)
         {
             _interpreter.RunBlocks(block);
             return;
@@ -88,7 +88,8 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
             return;
         }
 
-        JumpCache.Set(_state, translated->Privilege, translated->Linear, translated->Entry, _translations.Miss);
+        var isGlobal = _vp.Mmu.IsFetchGlobal(translated->Linear);
+        JumpCache.Set(_state, translated->Privilege, translated->Linear, isGlobal, translated->Entry, _translations.Miss);
         RunTranslated(translated);
     }
 
@@ -149,7 +150,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
                     var emptied = _cache.Emptied;
                     var instruction = CodeBlock.Instructions(block) + record->Index;
                     state->Rip = translated->Linear + instruction->Offset;
-                    _exits.AddInterpreted(instruction);
+                    _exits.AddInterpreted(instruction, translated->Privilege);
                     var next = _interpreter.ExecuteSingle(instruction);
                     if (record->Kind == ExitKind.Vectors || next != InstructionInterpreter.NextStep.Continue || _cache.Emptied != emptied || block->HostPc == null)
                     {

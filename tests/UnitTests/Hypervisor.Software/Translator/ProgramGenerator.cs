@@ -1,8 +1,9 @@
 namespace Vitro.UnitTests.Hypervisor.Software.Translator;
 
 /// <summary>
-/// Random 64-bit programs: a loop of integer, and if wanted vector, instructions with branches forward, loads and stores around a page border and
-/// calls of a function in another page. RBX points to the data, R14 counts, RSP is the stack; nothing else is fixed.
+/// Random 64-bit programs of the kernel: a loop of integer and system, and if wanted vector, instructions with branches forward, loads
+/// and stores around a page border and calls of a function in another page. RBX points to the data, R14 counts, RSP is the stack;
+/// nothing else is fixed.
 /// </summary>
 internal static class ProgramGenerator
 {
@@ -55,7 +56,7 @@ internal static class ProgramGenerator
 
     private static void EmitOne(Random random, List<byte> code, List<(int Place, int Left)> open)
     {
-        switch (random.Next(12))
+        switch (random.Next(14))
         {
             case 0:
                 Emit(code, 0x0F, (byte)(0x80 | random.Next(16)), 0, 0, 0, 0);
@@ -68,8 +69,71 @@ internal static class ProgramGenerator
             case 2:
                 EmitPushPop(random, code);
                 break;
+            case 3:
+                EmitSystem(random, code);
+                break;
+            case 4:
+                EmitWide(random, code);
+                break;
             default:
                 EmitPlain(random, code);
+                break;
+        }
+    }
+
+    private static void EmitSystem(Random random, List<byte> code)
+    {
+        switch (random.Next(7))
+        {
+            case 0:
+                Emit(code, 0xFA); // cli
+                break;
+            case 1:
+                Emit(code, 0xFB); // sti
+                break;
+            case 2:
+                Emit(code, 0x0F, 0x01, 0xF8); // swapgs
+                break;
+            case 3:
+                Emit(code, 0x0F, 0x01, (byte)(0xCA + random.Next(2))); // clac, stac
+                break;
+            case 4:
+                Emit(code, 0x8C, (byte)(0xC0 | (random.Next(6) << 3))); // mov eax, segment
+                break;
+            case 5:
+                Emit(code, 0xFC); // cld
+                break;
+            default:
+                Emit(code, 0x9C); // pushfq
+                EmitPlain(random, code);
+                Emit(code, 0x9D); // popfq
+                break;
+        }
+    }
+
+    // Divisions, bit strings, wide exchanges and repeated strings, all near the page border.
+    private static void EmitWide(Random random, List<byte> code)
+    {
+        var wide = (byte)(0x40 | (random.Next(2) * 8));
+        switch (random.Next(6))
+        {
+            case 0:
+                Emit(code, wide, 0x99, wide, 0xF7, (byte)(0x7B - (random.Next(2) * 8)), (byte)random.Next(-64, 56)); // cqo; idiv, div [rbx + n]
+                break;
+            case 1:
+                Emit(code, 0x31, 0xD2, wide, 0xF7, (byte)(random.Next(2) == 0 ? 0xF6 : 0xF1)); // xor edx, edx; div rsi, rcx
+                break;
+            case 2:
+                Emit(code, 0x81, 0xE1, 0xFF, 0x3F, 0, 0, wide, 0x0F, (byte)(0xA3 + (random.Next(4) * 8)), 0x4B, (byte)random.Next(-64, 64));
+                break;
+            case 3:
+                Emit(code, wide, 0x0F, 0xC7, 0x4B, (byte)(random.Next(-4, 4) * 16)); // cmpxchg16b, cmpxchg8b [rbx + n]
+                break;
+            default:
+                Emit(code, 0x48, 0x8D, 0x7B, (byte)random.Next(-64, 64)); // lea rdi, [rbx + n]
+                Emit(code, 0x48, 0x8D, 0x73, (byte)random.Next(-64, 64)); // lea rsi, [rbx + n]
+                Emit(code, 0xB9, (byte)random.Next(20), 0, 0, 0); // mov ecx, n
+                Emit(code, 0xF3, wide, (byte)(random.Next(2) == 0 ? 0xA4 + random.Next(2) : 0xAA + random.Next(2))); // rep movs, stos
                 break;
         }
     }

@@ -66,6 +66,10 @@ internal sealed unsafe class ProgramMachine : IDisposable
 
     internal uint Mxcsr => *(uint*)(_vp.State->Xsave + XsaveArea.Mxcsr);
 
+    internal uint SystemFlags => _vp.State->SystemFlags & ~RFlags.Rf;
+
+    internal ulong GsBase => _vp.State->Gs.Base;
+
     internal ReadOnlySpan<byte> Data => new((byte*)_ram.File.Address + DataAddress - (DataSize / 2), DataSize);
 
     public void Dispose()
@@ -122,6 +126,9 @@ internal sealed unsafe class ProgramMachine : IDisposable
         state->Gpr[3] = DataAddress;
         state->Gpr[4] = StackAddress;
         LazyFlags.SetRflags(state, 2);
+        state->Gs.Base = 1;
+        state->KernelGsBase = 2;
+        state->InterruptShadow = 0;
         state->Rip = CodeAddress;
         state->FaultVector = -1;
         state->Activity = 0;
@@ -272,6 +279,16 @@ internal sealed class ProgramPair : IDisposable
         if (same < Interpreted.Vectors.Length)
         {
             text.Append($" xmm{same / 16}");
+        }
+
+        if (Interpreted.SystemFlags != Translated.SystemFlags)
+        {
+            text.Append($" system flags {Translated.SystemFlags:x} not {Interpreted.SystemFlags:x}");
+        }
+
+        if (Interpreted.GsBase != Translated.GsBase)
+        {
+            text.Append($" gs base {Translated.GsBase:x} not {Interpreted.GsBase:x}");
         }
 
         var at = Interpreted.Data.CommonPrefixLength(Translated.Data);

@@ -1,0 +1,179 @@
+using Vitro.Hypervisor.Software.Decoding;
+using Vitro.Hypervisor.Software.Emitter;
+
+namespace Vitro.Hypervisor.Software.Translator;
+
+/// <content>System instructions of the kernel that need no more than the state: flags, SWAPGS, segment numbers.</content>
+internal unsafe ref partial struct BlockTranslator
+{
+    // Whether an instruction of the system range becomes host code. Code of CPL 1 and 2 is not translated.
+    private static bool IsNativeSystem(DecodedInstruction* i, uint privilege)
+    {
+        switch (i->Operation)
+        {
+            case Operation.Cld or Operation.Std:
+                return true;
+            case Operation.Pushf:
+                return i->OperandSize != 2;
+            case Operation.MovFromSegment:
+                return i->IsMemory || i->OperandSize >= 4;
+            case Operation.Popf:
+                return privilege == 0 && i->OperandSize != 2;
+            case Operation.Cli or Operation.Sti or Operation.Swapgs or Operation.Stac or Operation.Clac:
+                return privilege == 0;
+            default:
+                return false;
+        }
+    }
+
+    private void EmitSystem(DecodedInstruction* i)
+    {
+        switch (i->Operation)
+        {
+            case Operation.Cld:
+                EmitClearSystemFlag(RFlags.Df);
+                break;
+            case Operation.Std:
+                EmitSetSystemFlag(RFlags.Df);
+                break;
+            case Operation.Cli:
+                EmitClearSystemFlag(RFlags.If);
+                break;
+            case Operation.Sti:
+                ParkLiveFlags();
+                EmitLeaveIfDeferred();
+                EmitSetSystemFlag(RFlags.If);
+                _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0xC7, false, 0, HostRegister.Rsp, StateLayout.InterruptShadow);
+                _c.Int32(1);
+                break;
+            case Operation.Stac:
+                EmitSetSystemFlag(RFlags.Ac);
+                EmitCopyState(StateLayout.LoadTlb, StateLayout.SuspendedLoadTlb);
+                EmitCopyState(StateLayout.StoreTlb, StateLayout.SuspendedStoreTlb);
+                break;
+            case Operation.Clac:
+                EmitClearSystemFlag(RFlags.Ac);
+                EmitCopyState(StateLayout.LoadTlb, StateLayout.KernelLoadTlb);
+                EmitCopyState(StateLayout.StoreTlb, StateLayout.KernelStoreTlb);
+                break;
+            case Operation.Swapgs:
+                _c.Load64(HostRegister.Rdi, HostRegister.Rsp, StateLayout.GsBase);
+                EmitCopyState(StateLayout.GsBase, StateLayout.KernelGsBase);
+                _c.Store64(HostRegister.Rsp, StateLayout.KernelGsBase, HostRegister.Rdi);
+                break;
+            case Operation.MovFromSegment:
+                EmitMoveFromSegment(i);
+                break;
+            case Operation.Pushf:
+                EmitPushFlags();
+                break;
+            default:
+                EmitPopFlags();
+                break;
+        }
+    }
+
+    private void EmitSetSystemFlag(uint flag)
+    {
+        ParkLiveFlags();
+        _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x81, false, 1, HostRegister.Rsp, StateLayout.SystemFlags);
+        _c.Int32((int)flag);
+    }
+
+    private void EmitClearSystemFlag(uint flag)
+    {
+        ParkLiveFlags();
+        EmitStateAnd(~flag);
+    }
+
+    // What waits for RFLAGS.IF is the interpreter's to see to.
+    private void EmitLeaveIfDeferred()
+    {
+        _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x83, false, 7, HostRegister.Rsp, StateLayout.DeferredRequests); // cmp 0
+        _c.Byte(0);
+        EmitColdBranch(0x85);
+    }
+
+    private void EmitCopyState(int to, int from)
+    {
+        _c.Load64(HostRegister.Rcx, HostRegister.Rsp, from);
+        _c.Store64(HostRegister.Rsp, to, HostRegister.Rcx);
+    }
+
+    private void EmitMoveFromSegment(DecodedInstruction* i)
+    {
+        var selector = StateLayout.Selector(i->Reg & 7);
+        if (i->IsMemory)
+        {
+            EmitMemory(i, true, 2);
+            _c.Bytes([0x48, 0x8D, 0x3C, 0x0F]); // lea rdi, [rdi + rcx]
+            _c.Load32(HostRegister.Rcx, HostRegister.Rsp, selector);
+            _c.Bytes([0x66, 0x89, 0x0F]); // mov [rdi], cx
+            return;
+        }
+
+        var home = Located(i->Rm, T0);
+        _c.Load32((HostRegister)home, HostRegister.Rsp, selector);
+        if (home == T0)
+        {
+            _c.Store64(HostRegister.Rsp, StateLayout.Gpr(i->Rm), HostRegister.Rdi);
+        }
+    }
+
+    private void EmitPushFlags()
+    {
+        ParkFlags();
+        _c.Load32(HostRegister.Rdi, HostRegister.Rsp, StateLayout.ParkedFlags); // LAHF in AH, OF in AL
+        _c.Bytes([0x89, 0xF9]); // mov ecx, edi
+        _c.Bytes([0xC1, 0xEF, 0x08]); // shr edi, 8
+        _c.Arithmetic32(4, HostRegister.Rdi, (int)(LazyFlags.All & 0xFF));
+        _c.Bytes([0x83, 0xE1, 0x01]); // and ecx, 1
+        _c.Bytes([0xC1, 0xE1, 0x0B]); // shl ecx, 11
+        _c.Bytes([0x09, 0xCF]); // or edi, ecx
+        _c.Load32(HostRegister.Rcx, HostRegister.Rsp, StateLayout.SystemFlags);
+        _c.Arithmetic32(4, HostRegister.Rcx, unchecked((int)~(RFlags.Vm | RFlags.Rf)));
+        _c.Bytes([0x09, 0xCF]);
+        _c.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdi);
+        EmitStackSlot();
+        EmitStoreParked();
+        EmitAdjustStack(-8);
+    }
+
+    // Changes of IF only; all else, and interrupts that wait for it, are left to the interpreter.
+    private void EmitPopFlags()
+    {
+        const uint Others = RFlags.Tf | RFlags.Df | RFlags.Iopl | RFlags.Nt | RFlags.Ac | RFlags.Id | RFlags.Vif | RFlags.Vip;
+        _flagsParked = false;
+        _c.Move64(HostRegister.Rdi, (HostRegister)GuestRsp);
+        EmitCheck(false, 8);
+        _c.Bytes([0x48, 0x8B, 0x3C, 0x0F]); // mov rdi, [rdi + rcx]
+        _c.Load32(HostRegister.Rcx, HostRegister.Rsp, StateLayout.SystemFlags);
+        _c.Bytes([0x31, 0xF9]); // xor ecx, edi
+        _c.Bytes([0xF7, 0xC1]); // test ecx, others
+        _c.Int32((int)Others);
+        EmitColdBranch(0x85);
+        _c.Bytes([0x81, 0xE1]); // and ecx, IF
+        _c.Int32((int)RFlags.If);
+        _c.Bytes([0x74, 0x00]); // jz: IF stays
+        var skip = _c.Cursor - 1;
+        EmitLeaveIfDeferred();
+        *skip = (byte)(_c.Cursor - (skip + 1));
+        _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x31, false, T1, HostRegister.Rsp, StateLayout.SystemFlags); // xor
+        EmitStateAnd(~RFlags.Rf);
+        _c.Move64(HostRegister.Rcx, HostRegister.Rax);
+        _c.Bytes([0x89, 0xF8]); // mov eax, edi
+        _c.Bytes([0x88, 0xC4]); // mov ah, al
+        _c.Bytes([0xC1, 0xEF, 0x0B]); // shr edi, 11
+        _c.Bytes([0x83, 0xE7, 0x01]); // and edi, 1
+        _c.Bytes([0x40, 0x88, 0xF8]); // mov al, dil
+        TranslationStubs.EmitFlagsFromAx(ref _c);
+        _c.Move64(HostRegister.Rax, HostRegister.Rcx);
+        EmitAdjustStack(8);
+    }
+
+    private void EmitStateAnd(uint mask)
+    {
+        _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x81, false, 4, HostRegister.Rsp, StateLayout.SystemFlags);
+        _c.Int32((int)mask);
+    }
+}
