@@ -27,10 +27,10 @@ public sealed class SoftwareEngine : IHypervisorEngine
     }
 
     /// <inheritdoc/>
-    public CpuidTable GetSupportedCpuid() => CpuModel.X8664V2.Cpuid.Clone();
+    public CpuidTable GetSupportedCpuid() => CpuModel.All[0].Cpuid.Clone();
 
     /// <inheritdoc/>
-    public IReadOnlyList<string> ProcessorModels { get; } = [CpuModel.X8664V2.Name, CpuModel.X8664V1.Name];
+    public IReadOnlyList<string> ProcessorModels { get; } = [.. CpuModel.All.Select(model => model.Name)];
 
     /// <inheritdoc/>
     public bool TryGetProcessorModel(string name, [NotNullWhen(true)] out CpuidTable? cpuid)

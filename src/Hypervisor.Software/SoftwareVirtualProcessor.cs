@@ -55,6 +55,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
         State->VectorsAbsent = 1;
         State->AvxAbsent = 1;
         State->UppersInUse = 1;
+        State->Features = CpuFeatureBits.Of(options.Cpuid);
         Mmu = new Mmu(this, State, options.Gpa, options.Intercepts);
         _cpuid = BuildCpuid(options);
         Core = partition.Execution.CreateCore(this);

@@ -135,6 +135,9 @@ internal unsafe struct VpState
     /// <summary>Zero while the YMM registers are in the host's and the guest has AVX enabled; else 1.</summary>
     public uint AvxAbsent;
 
+    /// <summary>What the guest's CPUID offers and the host can execute.</summary>
+    public CpuFeatures Features;
+
     /// <summary>Zero when the upper halves of all YMM registers in the image are known to be zero.</summary>
     public uint UppersInUse;
 }

@@ -57,7 +57,17 @@ internal static unsafe partial class Decoder
             ReadModRm(ref reader, instruction, registerAlways: false);
         }
 
-        if (map is 2 && instruction->Opcode is >= 0xF2 and <= 0xF7)
+        if (map is 1 && instruction->Opcode == 0xAE)
+        {
+            instruction->Operation = instruction->Extension == 2 ? Operation.Ldmxcsr : Operation.Stmxcsr;
+            legal &= instruction->Extension is 2 or 3 && instruction->IsMemory && instruction->MandatoryPrefix == 0 && vvvv == 0
+                && (last & 4) == 0;
+        }
+        else if (map is 2 && instruction->Opcode is >= 0x90 and <= 0x93)
+        {
+            legal &= ApplyVectorIndex(ref reader, instruction);
+        }
+        else if (map is 2 && instruction->Opcode is >= 0xF2 and <= 0xF7)
         {
             legal &= ApplyVexInteger(instruction);
         }
@@ -78,6 +88,20 @@ internal static unsafe partial class Decoder
         }
 
         return length;
+    }
+
+    // Gathers: the SIB byte's index is a vector register, number 4 no exception.
+    private static bool ApplyVectorIndex(ref Reader reader, DecodedInstruction* instruction)
+    {
+        if (!instruction->IsMemory || (instruction->ModRm & 7) != 4 || instruction->AddressSize == 2)
+        {
+            return false;
+        }
+
+        var sib = reader.Start[instruction->ModRmOffset + 1];
+        instruction->Index = (byte)(((sib >> 3) & 7) | ((reader.Rex & 2) << 2));
+        instruction->Scale = (byte)(sib >> 6);
+        return true;
     }
 
     private static bool ApplyVexInteger(DecodedInstruction* instruction)

@@ -386,6 +386,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
                 MarkTooLong(instruction);
             }
 
+            FeatureGate.Apply(instruction, vp.State->Features);
             HandlerSelection.Select(instruction, (VpMode)mode);
             MarkLinkable(instruction, (int)(linear & 0xFFF));
             if (count > 1)
@@ -425,6 +426,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
             MarkTooLong(instruction);
         }
 
+        FeatureGate.Apply(instruction, vp.State->Features);
         HandlerSelection.Select(instruction, (VpMode)mode);
         return Complete(block, first, mode, instruction->Length, 1, second.Host, second.Gpa);
     }

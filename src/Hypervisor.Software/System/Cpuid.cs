@@ -6,6 +6,8 @@ namespace Vitro.Hypervisor.Software;
 /// <content>CPUID: the partition's table with what depends on the processor and its state.</content>
 internal sealed unsafe partial class SoftwareVirtualProcessor
 {
+    private const uint XsavecBit = 2;
+
     private readonly PatchedCpuid _cpuid;
 
     /// <summary>A processor's leaves, patched once with what is fixed for its life.</summary>
@@ -65,6 +67,10 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
                 break;
             case 0xD when subleaf == 0:
                 result = result with { Ebx = XsaveAreaSize(State->Xcr0), Ecx = XsaveAreaSize(result.Eax) };
+                break;
+            case 0xD when subleaf == 1 && (result.Eax & XsavecBit) != 0:
+                // The compacted format leaves no gaps, and there are none.
+                result = result with { Ebx = XsaveAreaSize(State->Xcr0) };
                 break;
             default:
                 break;

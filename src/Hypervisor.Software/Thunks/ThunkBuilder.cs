@@ -12,7 +12,8 @@ internal readonly record struct ThunkKey(
     byte Immediate,
     bool Wide,
     bool Memory,
-    bool Vex);
+    bool Vex,
+    bool Long = false);
 
 /// <summary>
 /// Emits host functions that run one guest vector instruction on the host's own registers. Register numbers are not part of
@@ -27,7 +28,7 @@ internal readonly record struct ThunkKey(
 internal static unsafe partial class ThunkBuilder
 {
     /// <summary>No thunk is longer.</summary>
-    internal const int MaximumLength = 256;
+    internal const int MaximumLength = 320;
 
     private const int Reg = 1;
     private const int Rm = 2;

@@ -27,25 +27,12 @@ internal sealed unsafe class ThunkCache
     /// <summary>Bytes of code emitted.</summary>
     internal int CodeSize => _used;
 
-    /// <summary>Finds or compiles a vector instruction; null when the opcode does not exist for guests or the room is used up.</summary>
-    internal Thunk* GetVector(in ThunkKey key)
+    /// <summary>Finds or compiles a vector instruction of a form; null when the room is used up.</summary>
+    internal Thunk* GetVector(in ThunkKey key, in ThunkForm form)
     {
         lock (_gate)
         {
-            if (_thunks.TryGetValue(key, out var known))
-            {
-                return (Thunk*)known;
-            }
-
-            // VEX-encoded instructions are not offered to guests.
-            if (key.Vex
-                || !ThunkTable.TryFind(key.Map, key.Opcode, key.Prefix, key.Extension, out var form)
-                || form.Has(key.Memory ? ThunkTraits.RegisterOnly : ThunkTraits.MemoryOnly))
-            {
-                return null;
-            }
-
-            return Add(key, form);
+            return _thunks.TryGetValue(key, out var known) ? (Thunk*)known : Add(key, form);
         }
     }
 
@@ -73,6 +60,10 @@ internal sealed unsafe class ThunkCache
         if (key.Map == 0)
         {
             ThunkBuilder.EmitX87(ref code, key.Opcode, key.Immediate);
+        }
+        else if (key.Vex)
+        {
+            ThunkBuilder.EmitVex(ref code, key, form);
         }
         else
         {

@@ -15,7 +15,7 @@ internal enum OperandKind : byte
 
 /// <summary>Facts of a vector instruction that decide its checks and the shape of its thunk.</summary>
 [Flags]
-internal enum ThunkTraits : uint
+internal enum ThunkTraits : long
 {
     None = 0,
     ReadsReg = 1,
@@ -66,6 +66,50 @@ internal enum ThunkTraits : uint
 
     /// <summary>EMMS.</summary>
     EmptyMmx = 1 << 19,
+
+    // ---- VEX only.
+
+    /// <summary>VEX.vvvv names a source.</summary>
+    ReadsVvvv = 1 << 20,
+
+    /// <summary>VEX.vvvv names a destination.</summary>
+    WritesVvvv = 1 << 21,
+
+    /// <summary>VEX.L must be 0.</summary>
+    Only128 = 1 << 22,
+
+    /// <summary>VEX.L must be 1.</summary>
+    Only256 = 1 << 23,
+
+    /// <summary>VEX.W must be 0.</summary>
+    W0 = 1 << 24,
+
+    /// <summary>VEX.W must be 1.</summary>
+    W1 = 1 << 25,
+
+    /// <summary>The memory operand is twice as large with VEX.L.</summary>
+    Scales = 1 << 26,
+
+    /// <summary>The immediate's upper half names a source register.</summary>
+    RegisterImmediate = 1 << 27,
+
+    /// <summary>AVX2 with VEX.L, else AVX.</summary>
+    Avx2Wide = 1 << 28,
+
+    /// <summary>AVX2.</summary>
+    Avx2 = 1 << 29,
+
+    /// <summary>Elements whose mask bit (in the register VEX.vvvv) is clear are not touched in memory.</summary>
+    MaskedMove = 1 << 30,
+
+    /// <summary>The memory operand is one element for each element of the index register.</summary>
+    Gather = 1L << 31,
+
+    /// <summary>VZEROUPPER and VZEROALL.</summary>
+    ClearsUppers = 1L << 32,
+
+    /// <summary>The memory operand is four times as large with VEX.L (VMOVDDUP).</summary>
+    Quadruples = 1L << 33,
 }
 
 /// <summary>How one vector opcode is executed: its operands, their sizes and the checks it needs.</summary>

@@ -62,7 +62,7 @@ internal static class ThunkTable
     };
 
     /// <summary>Groups 12 to 14: shifts of words, doublewords and quadwords by an immediate; byte shifts are not for MMX.</summary>
-    private static bool IsShift(int opcode, int prefix, int extension) => opcode switch
+    internal static bool IsShift(int opcode, int prefix, int extension) => opcode switch
     {
         0x71 or 0x72 => extension is 2 or 4 or 6,
         _ => extension is 2 or 6 || (prefix == P66 && extension is 3 or 7),

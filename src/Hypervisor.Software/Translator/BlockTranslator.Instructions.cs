@@ -10,11 +10,6 @@ internal unsafe ref partial struct BlockTranslator
     /// <summary>Whether an instruction becomes host code; all others are left to the interpreter one by one.</summary>
     internal static bool IsTranslatable(DecodedInstruction* i, uint privilege)
     {
-        if ((i->Prefixes & Prefixes.Vex) != 0)
-        {
-            return false;
-        }
-
         switch (i->Operation)
         {
             // PAUSE is the interpreter's: it gives the host's processor to whoever is waited for.
@@ -46,6 +41,14 @@ internal unsafe ref partial struct BlockTranslator
                 return i->OperandSize >= 4;
             case Operation.Vector:
                 return VectorForm.IsNative(i);
+            case >= Operation.Andn and <= Operation.Shrx:
+                return IsBitOperationTranslatable(i);
+            case Operation.Movbe:
+                return (CpuFeatureBits.Host & CpuFeatures.Movbe) != 0;
+            case Operation.Crc32:
+                return Sse42.IsSupported && HasEncodableBytes(i);
+            case Operation.Adcx or Operation.Adox:
+                return (CpuFeatureBits.Host & CpuFeatures.Adx) != 0;
             case Operation.Popcnt:
                 return Popcnt.IsSupported;
             case Operation.Tzcnt:
@@ -181,6 +184,9 @@ internal unsafe ref partial struct BlockTranslator
             case Operation.Cld or Operation.Std or (>= Operation.FirstSystem and < Operation.FirstVector):
                 EmitSystem(i);
                 return false;
+            case >= Operation.Andn and <= Operation.Shrx:
+                EmitBitOperation(i);
+                return false;
             default:
                 EmitPlain(i);
                 return false;
@@ -249,6 +255,10 @@ internal unsafe ref partial struct BlockTranslator
                 };
             case Operation.Movzx or Operation.Movsx:
                 return (Write, Read);
+            case Operation.Movbe:
+                return i->Form == OperandForm.RegRm ? (Write, Read) : (Read, Write);
+            case Operation.Crc32 or Operation.Adcx or Operation.Adox:
+                return (ReadWrite, Read);
             case Operation.Imul or Operation.Cmovcc or Operation.Bsf or Operation.Bsr or Operation.Popcnt or Operation.Tzcnt or Operation.Lzcnt:
                 return (ReadWrite, Read);
             case Operation.Mul or Operation.ImulWide:

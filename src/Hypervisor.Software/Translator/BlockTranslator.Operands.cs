@@ -275,14 +275,18 @@ internal unsafe ref partial struct BlockTranslator
             _c.Byte(0xF0);
         }
 
-        if (i->OperandSize == 2)
+        if (i->OperandSize == 2 || i->Operation == Operation.Adcx || (i->Operation == Operation.Crc32 && i->SourceSize == 2))
         {
             _c.Byte(0x66);
         }
 
-        if (i->Operation is Operation.Popcnt or Operation.Tzcnt or Operation.Lzcnt)
+        if (i->Operation is Operation.Popcnt or Operation.Tzcnt or Operation.Lzcnt or Operation.Adox)
         {
             _c.Byte(0xF3);
+        }
+        else if (i->Operation == Operation.Crc32)
+        {
+            _c.Byte(0xF2);
         }
     }
 

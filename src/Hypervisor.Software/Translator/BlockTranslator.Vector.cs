@@ -65,16 +65,18 @@ internal unsafe ref partial struct BlockTranslator
     private void EmitVector(DecodedInstruction* i)
     {
         _ = VectorForm.TryFind(i, out var form);
-        RequireVectors(VectorNeed.Sse);
+        var isVex = (i->Prefixes & Prefixes.Vex) != 0;
+        RequireVectors(isVex ? VectorNeed.Avx : VectorNeed.Sse);
         var memory = i->IsMemory;
+        if (form.Has(ThunkTraits.ClearsUppers))
+        {
+            _c.Bytes([0xC5, (byte)((i->Prefixes & Prefixes.VexL) != 0 ? 0xFC : 0xF8), 0x77]);
+            return;
+        }
+
         if (memory)
         {
-            int size = form.MemorySize;
-            if (size == 0)
-            {
-                size = (i->Prefixes & Prefixes.RexW) != 0 ? 8 : 4;
-            }
-
+            var size = isVex ? VexTable.MemorySize(i, form) : MemorySize(i, form);
             EmitMemory(i, form.Has(ThunkTraits.WritesRm), size);
             if (form.Has(ThunkTraits.Aligned))
             {
@@ -104,22 +106,7 @@ internal unsafe ref partial struct BlockTranslator
             rmSpilled = rm == T0;
         }
 
-        _c.Opcode(
-            (OpcodePrefix)ThunkTable.PrefixOf(i), (OpcodeMap)i->Map, i->Opcode, (i->Prefixes & Prefixes.RexW) != 0, reg, 0, rm);
-        if (memory)
-        {
-            _c.ModRmIndexed(reg, T0, T1, 0, 0);
-        }
-        else
-        {
-            _c.ModRmRegister(reg, rm);
-        }
-
-        if (form.Has(ThunkTraits.Immediate))
-        {
-            _c.Byte((byte)i->Immediate);
-        }
-
+        EmitVectorOperation(i, form, reg, rm);
         if (form.Has(ThunkTraits.WritesRcx))
         {
             _c.Move64((HostRegister)HomeOf(1), HostRegister.Rcx);
@@ -135,6 +122,37 @@ internal unsafe ref partial struct BlockTranslator
             _c.Store64(HostRegister.Rsp, StateLayout.Gpr(i->Rm), HostRegister.Rdi);
         }
     }
+
+    private void EmitVectorOperation(DecodedInstruction* i, in ThunkForm form, int reg, int rm)
+    {
+        var prefix = (OpcodePrefix)ThunkTable.PrefixOf(i);
+        var wide = (i->Prefixes & Prefixes.RexW) != 0;
+        if ((i->Prefixes & Prefixes.Vex) != 0)
+        {
+            _c.VexOpcode(prefix, (OpcodeMap)i->Map, i->Opcode, wide, (i->Prefixes & Prefixes.VexL) != 0, reg, i->Vvvv, 0, rm);
+        }
+        else
+        {
+            _c.Opcode(prefix, (OpcodeMap)i->Map, i->Opcode, wide, reg, 0, rm);
+        }
+
+        if (i->IsMemory)
+        {
+            _c.ModRmIndexed(reg, T0, T1, 0, 0);
+        }
+        else
+        {
+            _c.ModRmRegister(reg, rm);
+        }
+
+        if (form.Has(ThunkTraits.Immediate))
+        {
+            _c.Byte((byte)i->Immediate);
+        }
+    }
+
+    private static int MemorySize(DecodedInstruction* i, in ThunkForm form) =>
+        form.MemorySize != 0 ? form.MemorySize : (i->Prefixes & Prefixes.RexW) != 0 ? 8 : 4;
 
     // RDI is the offset in the page. A misaligned operand is the interpreter's, which raises the fault.
     private void EmitAlignmentCheck(int size)

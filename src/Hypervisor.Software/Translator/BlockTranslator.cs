@@ -116,8 +116,11 @@ internal unsafe ref partial struct BlockTranslator
             {
                 _instructions[n] = source[n];
                 _instructions[n].Operation = Operation.Invalid;
+                continue;
             }
-            else if (_instructions[n].Length != source[n].Length || _instructions[n].Operation != source[n].Operation)
+
+            FeatureGate.Apply(_instructions + n, _state->Features);
+            if (_instructions[n].Length != source[n].Length || _instructions[n].Operation != source[n].Operation)
             {
                 // Another processor has just changed it: the block is about to be dropped.
                 return false;

@@ -76,6 +76,18 @@ internal static unsafe class FlagUse
                 or Operation.Jmp or Operation.JmpIndirect or Operation.Call or Operation.CallIndirect or Operation.Ret or Operation.Leave
                 or Operation.Bsf or Operation.Bsr or Operation.Tzcnt or Operation.Lzcnt:
                 return 0;
+            case Operation.Andn or Operation.Bextr or Operation.Blsr or Operation.Blsmsk or Operation.Blsi or Operation.Bzhi:
+                replaced = All;
+                return 0;
+            case Operation.Adcx:
+                replaced = Carry;
+                return Carry;
+            case Operation.Adox:
+                replaced = LazyFlags.Overflow;
+                return LazyFlags.Overflow;
+            case Operation.Movbe or Operation.Crc32 or Operation.Mulx or Operation.Pdep or Operation.Pext or Operation.Rorx or Operation.Sarx
+                or Operation.Shlx or Operation.Shrx:
+                return 0;
             case Operation.Vector:
                 replaced = VectorForm.SetsFlags(i) ? All : 0;
                 return 0;

@@ -20,8 +20,7 @@ internal static unsafe class VectorForm
     {
         if ((i->Prefixes & Prefixes.Vex) != 0)
         {
-            form = default;
-            return false;
+            return VexTable.TryFind(i, out form) && !form.Has(ThunkTraits.Gather | ThunkTraits.MaskedStore);
         }
 
         return ThunkTable.TryFind(i->Map, i->Opcode, ThunkTable.PrefixOf(i), i->Extension, out form)

@@ -21,7 +21,7 @@ internal sealed unsafe partial class VectorUnit
             case Operation.Ldmxcsr:
                 return LoadMxcsr(instruction);
             case Operation.Stmxcsr:
-                return IsSseUsable() && TryLinear(instruction, 4, 1, isStore: true, out var linear)
+                return IsMxcsrUsable(instruction) && TryLinear(instruction, 4, 1, isStore: true, out var linear)
                     && (_mmu.TryStore(linear, 4, *(uint*)(Area + XsaveArea.Mxcsr)) || StackFaultIfStack(instruction));
             case Operation.Xsave or Operation.Xsaveopt:
                 return Save(instruction, compact: false);
@@ -37,6 +37,9 @@ internal sealed unsafe partial class VectorUnit
                 return Fault.Undefined(_state);
         }
     }
+
+    private bool IsMxcsrUsable(DecodedInstruction* instruction) =>
+        (instruction->Prefixes & Prefixes.Vex) != 0 ? IsAvxUsable() : IsSseUsable();
 
     private bool IsSseUsable()
     {
@@ -62,7 +65,7 @@ internal sealed unsafe partial class VectorUnit
 
     private bool LoadMxcsr(DecodedInstruction* instruction)
     {
-        if (!IsSseUsable() || !TryLinear(instruction, 4, 1, isStore: false, out var linear))
+        if (!IsMxcsrUsable(instruction) || !TryLinear(instruction, 4, 1, isStore: false, out var linear))
         {
             return false;
         }
@@ -213,14 +216,15 @@ internal sealed unsafe partial class VectorUnit
         }
 
         var bitmap = (ulong*)(_bounce + XsaveArea.StateBitmap);
+        var inUse = _state->UppersInUse != 0 ? requested : requested & ~XsaveArea.ComponentAvx;
         if (compact)
         {
-            bitmap[0] = requested;
+            bitmap[0] = inUse;
             bitmap[1] = requested | Compacted;
         }
         else
         {
-            bitmap[0] = (bitmap[0] & ~requested) | requested;
+            bitmap[0] = (bitmap[0] & ~requested) | inUse;
         }
 
         return _mmu.TryStoreBytes(linear, _bounce, length);
@@ -312,8 +316,9 @@ internal sealed unsafe partial class VectorUnit
 
         if ((requested & XsaveArea.ComponentAvx) != 0)
         {
-            _state->UppersInUse = 1;
-            if ((present & XsaveArea.ComponentAvx) != 0)
+            var isPresent = (present & XsaveArea.ComponentAvx) != 0;
+            _state->UppersInUse = isPresent || !IsCode64 ? 1u : 0;
+            if (isPresent)
             {
                 Buffer.MemoryCopy(_bounce + XsaveArea.YmmHigh, Area + XsaveArea.YmmHigh, count, count);
             }

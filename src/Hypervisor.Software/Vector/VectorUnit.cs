@@ -50,6 +50,11 @@ internal sealed unsafe partial class VectorUnit : IDisposable
 
     private bool ExecuteVector(DecodedInstruction* instruction)
     {
+        if ((instruction->Prefixes & Prefixes.Vex) != 0)
+        {
+            return ExecuteVex(instruction);
+        }
+
         var thunk = (Thunk*)instruction->Link;
         if (thunk == null)
         {
@@ -289,15 +294,23 @@ internal sealed unsafe partial class VectorUnit : IDisposable
 
     private Thunk* Resolve(DecodedInstruction* instruction)
     {
-        var isGroup = instruction->Map == 1 && instruction->Opcode is 0x71 or 0x72 or 0x73;
-        return _thunks.GetVector(new ThunkKey(
-            instruction->Map,
-            instruction->Opcode,
-            (byte)ThunkTable.PrefixOf(instruction),
-            (byte)(isGroup ? instruction->Extension : 0),
-            (byte)instruction->Immediate,
-            (instruction->Prefixes & Prefixes.RexW) != 0,
-            instruction->IsMemory,
-            (instruction->Prefixes & Prefixes.Vex) != 0));
+        var prefix = ThunkTable.PrefixOf(instruction);
+        if (!ThunkTable.TryFind(instruction->Map, instruction->Opcode, prefix, instruction->Extension, out var form)
+            || form.Has(instruction->IsMemory ? ThunkTraits.RegisterOnly : ThunkTraits.MemoryOnly))
+        {
+            return null;
+        }
+
+        return _thunks.GetVector(
+            new ThunkKey(
+                instruction->Map,
+                instruction->Opcode,
+                (byte)prefix,
+                (byte)(form.Has(ThunkTraits.Group) ? instruction->Extension : 0),
+                (byte)instruction->Immediate,
+                (instruction->Prefixes & Prefixes.RexW) != 0,
+                instruction->IsMemory,
+                Vex: false),
+            form);
     }
 }

@@ -64,6 +64,12 @@ internal sealed unsafe class CaseState(DifferentialMachine machine)
             ((uint*)(file->Fx + 160))[i] = Lane();
         }
 
+        var hasUppers = _random.Next(4) != 0;
+        for (var i = 0; i < 64; i++)
+        {
+            ((uint*)file->Uppers)[i] = hasUppers ? Lane() : 0;
+        }
+
         // All exceptions masked; rounding, flush and denormal modes vary.
         *(uint*)(file->Fx + 24) = 0x1F80 | ((uint)_random.Next(8) << 13) | ((uint)_random.Next(2) << 6) | (uint)_random.Next(64);
     }
@@ -140,6 +146,8 @@ internal sealed unsafe class CaseState(DifferentialMachine machine)
     private static bool NeedsAlignment(DecodedInstruction* instruction) => instruction->Operation switch
     {
         Operation.Cmpxchg16b => true,
+        Operation.Vector when (instruction->Prefixes & Prefixes.Vex) != 0 =>
+            VexTable.TryFind(instruction, out var vex) && vex.Has(ThunkTraits.Aligned),
         Operation.Vector => ThunkTable.TryFind(
             instruction->Map, instruction->Opcode, ThunkTable.PrefixOf(instruction), instruction->Extension, out var form) && form.Has(ThunkTraits.Aligned),
         _ => false,
@@ -151,7 +159,7 @@ internal sealed unsafe class CaseState(DifferentialMachine machine)
         var target = machine.Window + (ulong)_random.Next(-192, 64);
         if (NeedsAlignment(instruction) || _random.Next(2) == 0)
         {
-            target &= ~15UL;
+            target &= (instruction->Prefixes & Prefixes.VexL) != 0 ? ~31UL : ~15UL;
         }
 
         var hasBase = instruction->Base < 16;

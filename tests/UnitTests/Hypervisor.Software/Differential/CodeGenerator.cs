@@ -16,7 +16,8 @@ internal static class CodeGenerator
         {
             code[length++] = 0xC4;
             code[length++] = (byte)((random.Next(8) << 5) | (map - 3));
-            code[length++] = (byte)((random.Next(2) << 7) | (random.Next(16) << 3) | random.Next(4));
+            var vvvv = random.Next(2) == 0 ? 15 : random.Next(16);
+            code[length++] = (byte)((random.Next(2) << 7) | (vvvv << 3) | random.Next(8));
         }
         else
         {

@@ -77,6 +77,14 @@ internal sealed unsafe class DifferentialMachine : IDisposable
         _ram.Dispose();
     }
 
+    /// <summary>Changes bits of CR0 and CR4 as MOV does.</summary>
+    internal void SetControl(ulong cr0, ulong cr4)
+    {
+        State->Cr0 = cr0;
+        State->Cr4 = cr4;
+        _vp.UpdateMode();
+    }
+
     /// <summary>Places code at a fresh address, followed by HLT.</summary>
     internal ulong Place(ReadOnlySpan<byte> code)
     {

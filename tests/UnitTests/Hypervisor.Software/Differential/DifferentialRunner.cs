@@ -2,6 +2,7 @@ using System.Text;
 using Iced.Intel;
 using Vitro.Hypervisor.Software;
 using Vitro.Hypervisor.Software.Decoding;
+using Vitro.Hypervisor.Software.Thunks;
 using Vitro.Hypervisor.Software.Vector;
 using Decoder = Vitro.Hypervisor.Software.Decoding.Decoder;
 
@@ -30,7 +31,7 @@ internal sealed unsafe class DifferentialRunner : IDisposable
         CpuidFeature.SSE, CpuidFeature.SSE2, CpuidFeature.SSE3, CpuidFeature.SSSE3, CpuidFeature.SSE4_1, CpuidFeature.SSE4_2,
         CpuidFeature.AES, CpuidFeature.PCLMULQDQ, CpuidFeature.BMI1, CpuidFeature.BMI2, CpuidFeature.ADX, CpuidFeature.MOVBE,
         CpuidFeature.POPCNT, CpuidFeature.LZCNT, CpuidFeature.CMOV, CpuidFeature.CX8, CpuidFeature.CMPXCHG16B, CpuidFeature.SHA,
-        CpuidFeature.MULTIBYTENOP, CpuidFeature.PAUSE,
+        CpuidFeature.MULTIBYTENOP, CpuidFeature.PAUSE, CpuidFeature.AVX, CpuidFeature.AVX2, CpuidFeature.FMA, CpuidFeature.F16C,
     ];
 
     private readonly DifferentialMachine _machine;
@@ -46,6 +47,8 @@ internal sealed unsafe class DifferentialRunner : IDisposable
     {
         _machine = new DifferentialMachine(execution);
         _state = new CaseState(_machine);
+        _machine.State->Cr4 |= ControlBits.Cr4Osxsave;
+        _machine.State->Xcr0 = XsaveArea.ComponentX87 | XsaveArea.ComponentSse | XsaveArea.ComponentAvx;
     }
 
     /// <summary>Where each case is written before the host runs it, so that one that ends the process is known; VITRO_TEST_TRACE names the file.</summary>
@@ -53,8 +56,8 @@ internal sealed unsafe class DifferentialRunner : IDisposable
         ? new StreamWriter(path) { AutoFlush = true }
         : null;
 
-    /// <summary>Which forms the host has run: operation, map, opcode, mandatory prefix, operand in memory.</summary>
-    internal HashSet<(Operation Operation, int Map, int Opcode, int Prefix, bool IsMemory)> Compared { get; } = [];
+    /// <summary>Which forms the host has run: operation, map, opcode, mandatory prefix, operand in memory, VEX and its L.</summary>
+    internal HashSet<(Operation Operation, int Map, int Opcode, int Prefix, bool IsMemory, Prefixes Vex)> Compared { get; } = [];
 
     /// <summary>What differed.</summary>
     internal string Report { get; private set; } = "";
@@ -118,7 +121,9 @@ internal sealed unsafe class DifferentialRunner : IDisposable
         Trace?.WriteLine($"{Convert.ToHexString(_code.AsSpan(0, decoded.Length))} {seed} ; {instruction}");
         _native.Run(_code.AsSpan(0, decoded.Length));
         CopyMemory(_hostMemory);
-        Compared.Add((decoded.Operation, decoded.Map, decoded.Opcode, decoded.MandatoryPrefix, decoded.IsMemory));
+        Compared.Add((
+            decoded.Operation, decoded.Map, decoded.Opcode, decoded.MandatoryPrefix, decoded.IsMemory,
+            decoded.Prefixes & (Prefixes.Vex | Prefixes.VexL)));
         var flagMask = Undefined.DefinedFlags(instruction, &decoded, _native.In);
         return Compare(_code.AsSpan(0, decoded.Length), instruction.ToString(), seed, flagMask) ? CaseOutcome.Agreed : CaseOutcome.Differed;
     }
@@ -204,7 +209,8 @@ internal sealed unsafe class DifferentialRunner : IDisposable
                 // Deep nesting would leave the window.
                 return (i->Immediate2 & 31) < 8;
             case Operation.Vector:
-                return (i->Prefixes & Prefixes.Vex) == 0;
+                // Gathers have a test of their own: their indices must lead somewhere.
+                return (i->Prefixes & Prefixes.Vex) == 0 || (VexTable.TryFind(i, out var form) && !form.Has(ThunkTraits.Gather));
             case Operation.X87 or Operation.Fwait or Operation.Stmxcsr:
                 return true;
             default:
@@ -240,6 +246,8 @@ internal sealed unsafe class DifferentialRunner : IDisposable
         LazyFlags.SetRflags(state, input->Flags);
         Buffer.MemoryCopy(input->Fx, state->Xsave, 416, 416);
         new Span<byte>(state->Xsave + 6, 18).Clear();
+        Buffer.MemoryCopy(input->Uppers, state->Xsave + XsaveArea.YmmHigh, 256, 256);
+        state->UppersInUse = new ReadOnlySpan<byte>(input->Uppers, 256).ContainsAnyExcept((byte)0) ? 1u : 0;
         *(uint*)(state->Xsave + XsaveArea.MxcsrMask) = XsaveArea.MxcsrSupported;
     }
 
@@ -282,6 +290,11 @@ internal sealed unsafe class DifferentialRunner : IDisposable
         {
             var offset = XsaveArea.Xmm + (8 * i);
             Note(text, $"xmm{i / 2}.{i % 2}", *(ulong*)(state->Xsave + offset), *(ulong*)(output->Fx + offset));
+        }
+
+        for (var i = 0; i < 32; i++)
+        {
+            Note(text, $"upper{i / 2}.{i % 2}", *(ulong*)(state->Xsave + XsaveArea.YmmHigh + (8 * i)), *(ulong*)(output->Uppers + (8 * i)));
         }
 
         if (!_guestMemory.AsSpan().SequenceEqual(_hostMemory))

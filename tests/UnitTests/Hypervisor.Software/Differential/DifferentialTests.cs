@@ -57,9 +57,11 @@ public sealed class DifferentialTests
             }
         }
 
+        VexForms.Run(runner, random, IsLong ? 2000 : 8, reports);
         Assert.True(reports.Count == 0, $"{agreed} agreed\n" + string.Join('\n', reports.Values));
         Assert.True(agreed > rounds * 100, $"Only {agreed} cases were compared.");
         Assert.Empty(MissingVectorForms(runner));
+        Assert.Empty(VexForms.Missing(runner));
         Assert.Empty(IntegerOperations.Except(runner.Compared.Select(form => form.Operation)));
     }
 
@@ -110,7 +112,7 @@ public sealed class DifferentialTests
                         if (ThunkTable.TryFind(map, opcode, prefix, 2, out var form)
                             && !form.Has(isMemory ? ThunkTraits.RegisterOnly : ThunkTraits.MemoryOnly)
                             && !(isMemory && form.Has(ThunkTraits.EmptyMmx))
-                            && !runner.Compared.Contains((Operation.Vector, map, opcode, prefixes[prefix], isMemory)))
+                            && !runner.Compared.Contains((Operation.Vector, map, opcode, prefixes[prefix], isMemory, Prefixes.None)))
                         {
                             yield return $"map {map} opcode {opcode:x2} prefix {prefixes[prefix]:x2} memory {isMemory}";
                         }

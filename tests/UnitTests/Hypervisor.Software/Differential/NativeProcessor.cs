@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics.X86;
 using Vitro.Hypervisor.Software.Emitter;
 using Vitro.Platform;
 
@@ -9,6 +10,9 @@ internal unsafe struct RegisterFile
     public fixed byte Fx[512];
     public fixed ulong Gpr[16];
     public ulong Flags;
+
+    /// <summary>Upper halves of YMM.</summary>
+    public fixed byte Uppers[256];
 }
 
 /// <summary>Runs one instruction on the host's processor with every register as given.</summary>
@@ -20,6 +24,7 @@ internal sealed unsafe class NativeProcessor : IDisposable
     private const int Code = 0x30000;
     private const int GprOffset = 512;
     private const int FlagsOffset = GprOffset + (16 * 8);
+    private const int UppersOffset = FlagsOffset + 8;
 
     private readonly ExecutableMemory _memory = ExecutableMemory.Create("vitro-differential", 0x40000);
 
@@ -40,6 +45,13 @@ internal sealed unsafe class NativeProcessor : IDisposable
 
         Data(ref code, true, 0x89, (int)HostRegister.Rsp, HostStack);
         Fx(ref code, 1, Input);
+        for (var register = 0; register < 16 && Avx.IsSupported; register++)
+        {
+            code.VexOpcode(OpcodePrefix.OperandSize, OpcodeMap.Escape0F3A, 0x18, false, true, register, register, 0, 0); // vinsertf128
+            RipRelative(ref code, register, Input + UppersOffset + (16 * register), following: 1);
+            code.Byte(1);
+        }
+
         Data(ref code, true, 0x8D, (int)HostRegister.Rsp, Input + FlagsOffset); // lea
         code.PopFlags();
         for (var register = 0; register < 16; register++)
@@ -56,6 +68,18 @@ internal sealed unsafe class NativeProcessor : IDisposable
         Data(ref code, true, 0x8D, (int)HostRegister.Rsp, Output + FlagsOffset + 8);
         code.PushFlags();
         Fx(ref code, 0, Output);
+        for (var register = 0; register < 16 && Avx.IsSupported; register++)
+        {
+            code.VexOpcode(OpcodePrefix.OperandSize, OpcodeMap.Escape0F3A, 0x19, false, true, register, 0, 0, 0); // vextractf128
+            RipRelative(ref code, register, Output + UppersOffset + (16 * register), following: 1);
+            code.Byte(1);
+        }
+
+        if (Avx.IsSupported)
+        {
+            code.Bytes([0xC5, 0xF8, 0x77]); // vzeroupper
+        }
+
         code.Bytes([0xDB, 0xE3, 0xFC]); // fninit, cld
         Data(ref code, true, 0x8B, (int)HostRegister.Rsp, HostStack);
         code.Bytes([0x68, 0x80, 0x1F, 0, 0, 0x0F, 0xAE, 0x14, 0x24, 0x58]); // push 1F80h; ldmxcsr [rsp]; pop rax
@@ -81,9 +105,9 @@ internal sealed unsafe class NativeProcessor : IDisposable
         RipRelative(ref code, extension, offset);
     }
 
-    private void RipRelative(ref CodeEmitter code, int reg, int offset)
+    private void RipRelative(ref CodeEmitter code, int reg, int offset, int following = 0)
     {
         code.Byte(((reg & 7) << 3) | 5);
-        code.Int32((int)(_memory.Writable + offset - (code.Executable + 4)));
+        code.Int32((int)(_memory.Writable + offset - (code.Executable + 4 + following)));
     }
 }

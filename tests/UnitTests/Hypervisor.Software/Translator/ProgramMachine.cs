@@ -50,6 +50,8 @@ internal sealed unsafe class ProgramMachine : IDisposable
         _vp = _partition.Processors[0];
         BuildTables();
         SetState();
+        _vp.State->Cr4 |= ControlBits.Cr4Osxsave;
+        _vp.State->Xcr0 = 7;
     }
 
     internal CodeCache Cache => (CodeCache)_partition.CodePages;
@@ -61,8 +63,10 @@ internal sealed unsafe class ProgramMachine : IDisposable
 
     internal uint Flags => LazyFlags.Get(_vp.State);
 
-    /// <summary>XMM registers.</summary>
+    /// <summary>XMM registers, and the upper halves of YMM.</summary>
     internal ReadOnlySpan<byte> Vectors => new(_vp.State->Xsave + XsaveArea.Xmm, 256);
+
+    internal ReadOnlySpan<byte> Uppers => new(_vp.State->Xsave + XsaveArea.YmmHigh, 256);
 
     internal uint Mxcsr => *(uint*)(_vp.State->Xsave + XsaveArea.Mxcsr);
 
@@ -119,6 +123,14 @@ internal sealed unsafe class ProgramMachine : IDisposable
         for (var n = 0; n < 64; n++)
         {
             ((uint*)(state->Xsave + XsaveArea.Xmm))[n] = random.Next(3) == 0 ? (uint)random.NextInt64() : 0x3F800000 + (uint)random.Next(1 << 24);
+        }
+
+        new Span<byte>(state->Xsave + XsaveArea.YmmHigh, 256).Clear();
+        state->UppersInUse = 0;
+        if (random.Next(2) == 0)
+        {
+            random.NextBytes(new Span<byte>(state->Xsave + XsaveArea.YmmHigh, 256));
+            state->UppersInUse = 1;
         }
 
         // Seldom an unmasked exception.
@@ -289,6 +301,12 @@ internal sealed class ProgramPair : IDisposable
         if (Interpreted.GsBase != Translated.GsBase)
         {
             text.Append($" gs base {Translated.GsBase:x} not {Interpreted.GsBase:x}");
+        }
+
+        same = Interpreted.Uppers.CommonPrefixLength(Translated.Uppers);
+        if (same < Interpreted.Uppers.Length)
+        {
+            text.Append($" ymm{same / 16}");
         }
 
         var at = Interpreted.Data.CommonPrefixLength(Translated.Data);

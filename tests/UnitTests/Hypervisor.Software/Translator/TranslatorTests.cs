@@ -19,7 +19,7 @@ public sealed class TranslatorTests
         Span<byte> code = stackalloc byte[15];
         for (var round = 0; round < rounds && reports.Count < 40; round++)
         {
-            for (var slot = 0; slot < 4 * 256; slot++)
+            for (var slot = 0; slot < CodeGenerator.Slots; slot++)
             {
                 code.Clear();
                 CodeGenerator.Generate(random, slot, code);
@@ -30,6 +30,7 @@ public sealed class TranslatorTests
             }
         }
 
+        VexForms.Run(runner, random, times: rounds / 50, reports);
         Assert.True(reports.Count == 0, string.Join('\n', reports.Values));
     }
 

@@ -1,4 +1,7 @@
+using System.Runtime.Intrinsics.X86;
+using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Thunks;
+using Vitro.UnitTests.Hypervisor.Software.Differential;
 
 namespace Vitro.UnitTests.Hypervisor.Software.Translator;
 
@@ -8,11 +11,20 @@ internal static class VectorGenerator
     private const ThunkTraits Excluded = ThunkTraits.MmxTransition | ThunkTraits.MmxTransitionRegister | ThunkTraits.MaskedStore
         | ThunkTraits.EmptyMmx;
 
+    private static readonly List<(DecodedInstruction Instruction, ThunkForm Form)> Vex =
+        [.. VexForms.All().Where(form => !form.Form.Has(ThunkTraits.Gather | ThunkTraits.MaskedStore))];
+
     private static readonly (int Map, int Opcode, int Prefix)[] Legacy = [.. Enumerate()];
 
     /// <summary>Writes one; the memory operand lies around the page border RBX points to, mostly aligned.</summary>
     internal static void Emit(Random random, List<byte> code, Func<bool, int> register)
     {
+        if (Avx2.IsSupported && random.Next(2) == 0)
+        {
+            EmitVex(random, code, register);
+            return;
+        }
+
         var (map, opcode, prefix) = Legacy[random.Next(Legacy.Length)];
         var extension = random.Next(8);
         while (!ThunkTable.TryFind(map, opcode, prefix, extension, out _))
@@ -48,6 +60,37 @@ internal static class VectorGenerator
         {
             var isAligned = form.Has(ThunkTraits.Aligned) ? random.Next(100) != 0 : random.Next(4) == 0;
             code.Add((byte)(sbyte)(isAligned ? random.Next(-4, 4) * 16 : random.Next(-64, 64)));
+        }
+
+        if (form.Has(ThunkTraits.Immediate))
+        {
+            code.Add((byte)random.Next(256));
+        }
+    }
+
+    private static void EmitVex(Random random, List<byte> code, Func<bool, int> register)
+    {
+        var (instruction, form) = Vex[random.Next(Vex.Count)];
+        var isMemory = instruction.IsMemory;
+        var reg = form.Has(ThunkTraits.Group) ? 2 : form.Reg == OperandKind.General ? register(true) : random.Next(16);
+        var rm = isMemory ? 3 : form.Rm == OperandKind.General ? register(form.Has(ThunkTraits.WritesRm)) : random.Next(16);
+        var vvvv = form.Has(ThunkTraits.ReadsVvvv | ThunkTraits.WritesVvvv) ? random.Next(16) : 0;
+        var isLong = (instruction.Prefixes & Prefixes.VexL) != 0;
+        var prefix = instruction.MandatoryPrefix switch { 0x66 => 1, 0xF3 => 2, 0xF2 => 3, _ => 0 };
+        code.Add(0xC4);
+        code.Add((byte)(((~reg & 8) << 4) | 0x40 | ((~rm & 8) << 2) | instruction.Map));
+        code.Add((byte)(((instruction.Prefixes & Prefixes.RexW) != 0 ? 0x80 : 0) | ((~vvvv & 15) << 3) | (isLong ? 4 : 0) | prefix));
+        code.Add(instruction.Opcode);
+        if (form.Has(ThunkTraits.ClearsUppers))
+        {
+            return;
+        }
+
+        code.Add((byte)((isMemory ? 0x40 : 0xC0) | ((reg & 7) << 3) | (rm & 7)));
+        if (isMemory)
+        {
+            var isAligned = form.Has(ThunkTraits.Aligned) ? random.Next(100) != 0 : random.Next(4) == 0;
+            code.Add((byte)(sbyte)(isAligned ? random.Next(-2, 2) * 32 : random.Next(-64, 64)));
         }
 
         if (form.Has(ThunkTraits.Immediate))

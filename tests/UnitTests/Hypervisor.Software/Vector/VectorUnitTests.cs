@@ -66,7 +66,7 @@ public sealed unsafe class VectorUnitTests : IDisposable
     [InlineData("9B", ControlBits.Cr0TaskSwitched, Fault.DeviceNotAvailable)]
     public void Control_register_0_decides_availability(string code, ulong bits, int vector)
     {
-        State->Cr0 |= bits;
+        _machine.SetControl(State->Cr0 | bits, State->Cr4);
 
         Assert.Equal(vector, Execute(code));
     }
@@ -74,7 +74,7 @@ public sealed unsafe class VectorUnitTests : IDisposable
     [Fact]
     public void Waiting_ignores_a_task_switch_unless_the_coprocessor_is_monitored()
     {
-        State->Cr0 = (State->Cr0 | ControlBits.Cr0TaskSwitched) & ~ControlBits.Cr0MonitorCoprocessor;
+        _machine.SetControl((State->Cr0 | ControlBits.Cr0TaskSwitched) & ~ControlBits.Cr0MonitorCoprocessor, State->Cr4);
 
         Assert.Equal(None, Execute("9B"));
     }
@@ -84,7 +84,7 @@ public sealed unsafe class VectorUnitTests : IDisposable
     [InlineData("0FFEC1", None)] // paddd mm
     public void Without_operating_system_support_only_MMX_is_there(string code, int vector)
     {
-        State->Cr4 &= ~ControlBits.Cr4Osfxsr;
+        _machine.SetControl(State->Cr0, State->Cr4 & ~ControlBits.Cr4Osfxsr);
 
         Assert.Equal(vector, Execute(code));
     }
