@@ -34,6 +34,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
     private readonly Action<MachineEnd> _complete;
     private Task _control = Task.CompletedTask;
     private bool _started;
+    private StartupCost? _startup;
     private long _resets;
 
     private VirtualMachine(VirtualMachineDefinition definition, VirtualMachineHost host, CpuidTable? promised)
@@ -126,6 +127,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
         }
 
         _started = true;
+        _startup = StartupCost.Now();
         StartAll();
         _control = Task.Run(ControlAsync);
     }
@@ -179,7 +181,13 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
             .Value("memory", ByteSize.Format(_definition.MemoryBytes))
             .Value("uptimeNanoseconds", _clock.Nanoseconds)
             .Value("resets", Interlocked.Read(ref _resets))
+            .Value("processorCompileMilliseconds", (long)_threads.Sum(thread => thread.Compiling.TotalMilliseconds))
             .Child("partition", _partition);
+        if (_startup is not null)
+        {
+            node.Child("startup", _startup);
+        }
+
         foreach (var device in Devices)
         {
             node.Child(device.Name, device);

@@ -1,3 +1,4 @@
+using System.Runtime;
 using Vitro.Hypervisor.Engine;
 
 namespace Vitro.WorkerProcess;
@@ -8,6 +9,7 @@ internal sealed class VirtualProcessorThread
     private readonly IVirtualProcessor _processor;
     private readonly Action<IVirtualProcessor, VpExit> _onExit;
     private Thread? _thread;
+    private long _compileTicks;
     private volatile bool _stopping;
 
     /// <param name="processor">The processor.</param>
@@ -17,6 +19,9 @@ internal sealed class VirtualProcessorThread
         _processor = processor;
         _onExit = onExit;
     }
+
+    /// <summary>How long the guest has waited on this thread for the just-in-time compiler, up to the last time it stopped.</summary>
+    internal TimeSpan Compiling => TimeSpan.FromTicks(Interlocked.Read(ref _compileTicks));
 
     internal void Start()
     {
@@ -39,6 +44,18 @@ internal sealed class VirtualProcessorThread
     }
 
     private void Run()
+    {
+        try
+        {
+            RunUntilStopped();
+        }
+        finally
+        {
+            Interlocked.Add(ref _compileTicks, JitInfo.GetCompilationTime(currentThread: true).Ticks);
+        }
+    }
+
+    private void RunUntilStopped()
     {
         while (!_stopping)
         {

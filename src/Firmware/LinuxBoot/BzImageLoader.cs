@@ -84,6 +84,10 @@ internal static class BzImageLoader
 
             return image.Entry;
         }
+        catch (PlatformNotSupportedException error)
+        {
+            throw new BootException(path, "the host cannot unpack it", error.Message, error);
+        }
         catch (InvalidDataException error)
         {
             throw Damaged(path, $"its {format} payload is damaged ({error.Message})", error);

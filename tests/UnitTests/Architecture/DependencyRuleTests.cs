@@ -16,7 +16,7 @@ public sealed class DependencyRuleTests
         ["VmBus"] = ["Platform", "Foundation", "Hypervisor"],
         ["Hypervisor.Software"] = ["Platform", "Foundation", "Hypervisor"],
         ["Chipset"] = ["Foundation", "Hypervisor"],
-        ["Firmware"] = ["Foundation", "Hypervisor"],
+        ["Firmware"] = ["Platform", "Foundation", "Hypervisor"],
         ["Vsp"] = ["Platform", "Foundation", "Hypervisor", "VmBus", "Storage"],
         ["WorkerProcess"] =
         [

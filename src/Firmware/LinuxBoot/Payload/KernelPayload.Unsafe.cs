@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.IO.Compression;
 using K4os.Compression.LZ4;
+using Vitro.Platform;
 using ZstdSharp;
 
 namespace Vitro.Firmware.LinuxBoot.Payload;
@@ -34,7 +35,7 @@ internal static unsafe class KernelPayload
         {
             return format switch
             {
-                "xz" => XzDecoder.Decode(payload, output),
+                "xz" => Liblzma.DecodeXz(payload, output),
                 "gzip" => UnpackGzip(payload, output),
                 "zstd" => UnpackZstd(payload[..^4], output),
                 _ => UnpackLz4(payload[..^4], output),

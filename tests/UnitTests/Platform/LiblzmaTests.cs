@@ -1,10 +1,10 @@
 using System.Diagnostics;
-using Vitro.Firmware.LinuxBoot.Payload;
+using Vitro.Platform;
 using Xunit;
 
-namespace Vitro.UnitTests.Firmware;
+namespace Vitro.UnitTests.Platform;
 
-public sealed class XzDecoderTests
+public sealed class LiblzmaTests
 {
     [Theory]
     [InlineData("--check=crc32 --x86 --lzma2=preset=6")]
@@ -17,7 +17,7 @@ public sealed class XzDecoderTests
         var content = Content();
         var output = new byte[content.Length];
 
-        Assert.Equal(content.Length, XzDecoder.Decode(Pack(content, options), output));
+        Assert.Equal(content.Length, Liblzma.DecodeXz(Pack(content, options), output));
         Assert.True(content.AsSpan().SequenceEqual(output));
     }
 
@@ -26,7 +26,7 @@ public sealed class XzDecoderTests
     {
         var packed = Pack(Content(), "--check=crc32 --lzma2");
 
-        Assert.Throws<InvalidDataException>(() => XzDecoder.Decode(packed, new byte[1000]));
+        Assert.Throws<InvalidDataException>(() => Liblzma.DecodeXz(packed, new byte[1000]));
     }
 
     [Fact]
@@ -40,7 +40,7 @@ public sealed class XzDecoderTests
             var damaged = packed.ToArray();
             damaged[random.Next(12, packed.Length - 40)] ^= (byte)(1 << random.Next(8));
 
-            Assert.Throws<InvalidDataException>(() => XzDecoder.Decode(damaged, new byte[content.Length]));
+            Assert.Throws<InvalidDataException>(() => Liblzma.DecodeXz(damaged, new byte[content.Length]));
         }
     }
 
