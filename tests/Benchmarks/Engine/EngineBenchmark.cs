@@ -18,12 +18,6 @@ internal static class EngineBenchmark
 
     internal static async Task<int> RunAsync(EngineOptions options, CancellationToken cancellationToken)
     {
-        // Until it is the default, a benchmark of the translator asks for it.
-        if (Environment.GetEnvironmentVariable("VITRO_TRANSLATE") is null)
-        {
-            Environment.SetEnvironmentVariable("VITRO_TRANSLATE", "on");
-        }
-
         var measures = options.Parts.Contains("boot") ? await BootBenchmark.MeasureAsync(options.Rounds, cancellationToken) : [];
         string[] serial = [.. options.Parts.Where(part => part is "programs" or "system" or "real")];
         if (serial.Length > 0)
