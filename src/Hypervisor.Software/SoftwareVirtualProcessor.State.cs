@@ -95,12 +95,14 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
         State->GdtLimit = state.Gdtr.Limit;
         State->IdtBase = state.Idtr.Base;
         State->IdtLimit = state.Idtr.Limit;
-        State->Cr0 = state.Cr0;
+        State->Cr0 = state.Cr0 & ControlBits.Cr0Defined;
         State->Cr2 = state.Cr2;
         State->Cr3 = state.Cr3;
-        State->Cr4 = state.Cr4;
-        State->Efer = state.Efer;
-        State->Xcr0 = state.Xcr0;
+        State->Cr4 = state.Cr4 & ControlBits.Cr4Supported;
+        State->Efer = state.Efer & ControlBits.EferSupported;
+
+        // A state may come from a file of anybody's: a component this engine has no registers for must not be on.
+        State->Xcr0 = (state.Xcr0 & SupportedXcr0) | 1;
         State->TscOffset = state.TscOffset;
         State->Activity = (uint)state.Activity;
         State->InterruptShadow = state.InterruptShadow ? 1u : 0;

@@ -58,7 +58,7 @@ public sealed partial class VirtualMachine
         }
         catch (SavedStateException error)
         {
-            throw new DefinitionException("--restore", $"{saved.Path} cannot be used: {error.Message}");
+            throw new DefinitionException("--restore", $"{saved.Path} cannot be used. {error.Message}");
         }
     }
 

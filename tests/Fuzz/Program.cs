@@ -4,7 +4,7 @@ using Vitro.Fuzz.Targets;
 // Usage: Vitro.Fuzz TARGET                  one input on standard input at a time, under afl-fuzz
 //        Vitro.Fuzz TARGET FILE…            runs files, to reproduce
 //        Vitro.Fuzz TARGET --random N SEED  runs N random inputs; needs no fuzzer
-IFuzzTarget[] targets = [new VmBusMessagesTarget(), new VmBusRingTarget(), new StorvspTarget(), new DiskImageTarget()];
+IFuzzTarget[] targets = [new VmBusMessagesTarget(), new VmBusRingTarget(), new StorvspTarget(), new DiskImageTarget(), new SavedMachineTarget()];
 var target = args.Length > 0 ? Array.Find(targets, target => target.Name == args[0]) : null;
 if (target is null)
 {

@@ -39,6 +39,9 @@ internal static class ControlBits
     public const ulong EferLongModeActive = 1 << 10;
     public const ulong EferNoExecute = 1 << 11;
 
+    /// <summary>Bits of EFER that there are.</summary>
+    public const ulong EferSupported = EferSyscall | EferLongModeEnable | EferLongModeActive | EferNoExecute;
+
     /// <summary>Bits of CR4 that the processor model offers.</summary>
     public const ulong Cr4Supported = Cr4Tsd | Cr4De | Cr4Pse | Cr4Pae | Cr4Mce | Cr4Pge | Cr4Pce | Cr4Osfxsr
         | Cr4Osxmmexcpt | Cr4Umip | Cr4Fsgsbase | Cr4Pcide | Cr4Osxsave | Cr4Smep | Cr4Smap;

@@ -127,13 +127,22 @@ public sealed class SavedMachine : IDisposable, IInspectable
                 $"The record '{name}' has version {record.Version}; this build reads up to version {supportedVersion}. Use a later build.");
         }
 
-        var bytes = new byte[record.Length];
-        return MemoryReader.ReadFully(_file, bytes, record.Offset) == bytes.Length && Crc32C.Compute(bytes) == record.Checksum
-            ? new SavedStateReader(bytes)
-            : throw new SavedStateException($"The record '{name}' is damaged: its checksum is wrong.");
+        return new SavedStateReader(ReadContent(name, record));
     }
 
     internal void ReadMemory(GpaSpace gpa) => MemoryReader.Read(_file, ReadRecord(Record.Memory, 1), gpa);
+
+    /// <summary>Every record with its content, in the order they were written.</summary>
+    internal IEnumerable<(string Name, byte[] Content)> ReadRecords() =>
+        _records.OrderBy(static record => record.Value.Offset).Select(record => (record.Key, ReadContent(record.Key, record.Value)));
+
+    private byte[] ReadContent(string name, RecordEntry record)
+    {
+        var bytes = new byte[record.Length];
+        return MemoryReader.ReadFully(_file, bytes, record.Offset) == bytes.Length && Crc32C.Compute(bytes) == record.Checksum
+            ? bytes
+            : throw new SavedStateException($"The record '{name}' is damaged: its checksum is wrong.");
+    }
 
     private void ReadDirectory(SavedMachineHeader header, long fileLength)
     {

@@ -81,8 +81,12 @@ internal sealed class SavedMachineWriter : IDisposable
     {
         var content = new SavedStateWriter();
         write(content);
-        _records.Add(new Entry(name, version, isRequired, Append(content.WrittenSpan), content.WrittenSpan.Length, Crc32C.Compute(content.WrittenSpan)));
+        AddRecord(name, version, isRequired, content.WrittenSpan);
     }
+
+    /// <summary>Adds a record whose content is there already.</summary>
+    internal void AddRecord(string name, int version, bool isRequired, ReadOnlySpan<byte> content) =>
+        _records.Add(new Entry(name, version, isRequired, Append(content), content.Length, Crc32C.Compute(content)));
 
     /// <summary>Writes a record's content again, in place; its length is the same.</summary>
     internal void ReplaceRecord(string name, Action<SavedStateWriter> write)

@@ -28,7 +28,7 @@ public sealed class LinuxSavingTests
             Assert.Equal(0, (await VitroProcess.RunAsync(folder.Path, "vhd", "convert", raw.Path, disk.Path)).ExitCode);
         }
 
-        var file = folder["machine.vms"];
+        var file = folder["machine.vmrs"];
         double uptime;
         await using (var shell = await LinuxShell.BootAsync(LinuxImage.Define(processors, disk)))
         {
@@ -79,7 +79,7 @@ public sealed class LinuxSavingTests
         using var folder = new TemporaryFolder();
         await using var shell = await LinuxShell.BootAsync(LinuxImage.DefineWithoutDisk(processors: 2));
 
-        await Assert.ThrowsAsync<IOException>(() => shell.Machine.SaveAsync(folder["missing/machine.vms"]));
+        await Assert.ThrowsAsync<IOException>(() => shell.Machine.SaveAsync(folder["missing/machine.vmrs"]));
         await Assert.ThrowsAsync<IOException>(() => shell.Machine.SaveAsync(folder.Path));
 
         Assert.Equal("42\n", await shell.RunAsync("echo $((6*7))"));

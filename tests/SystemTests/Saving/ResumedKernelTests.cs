@@ -20,19 +20,19 @@ public sealed class ResumedKernelTests
         {
             await using var machine = RunningMachine.Start(TestKernel.Define("resume", processors: 1) with { MemoryBytes = 16 << 20 });
             await machine.ExpectAsync("READY", TimeSpan.FromSeconds(20));
-            await machine.SaveAsync(folder["0.vms"]);
+            await machine.SaveAsync(folder["0.vmrs"]);
         }
 
         for (var round = 0; round < 3; round++)
         {
             using var choice = new ExecutionChoice(round % 2 == 0 ? translateAfter : translateBefore);
-            await using var machine = RunningMachine.Restore(folder[$"{round}.vms"]);
-            await machine.SaveAsync(folder[$"{round + 1}.vms"]);
+            await using var machine = RunningMachine.Restore(folder[$"{round}.vmrs"]);
+            await machine.SaveAsync(folder[$"{round + 1}.vmrs"]);
         }
 
         using (new ExecutionChoice(translateAfter))
         {
-            await FinishAsync(RunningMachine.Restore(folder["3.vms"]));
+            await FinishAsync(RunningMachine.Restore(folder["3.vmrs"]));
         }
     }
 

@@ -17,6 +17,13 @@ public sealed class FuzzSmokeTests
     }
 
     [Fact]
+    public void Random_saved_machines_are_refused_or_harm_themselves_only()
+    {
+        using var target = new SavedMachineTarget();
+        RandomInputs.Run(target, 60, seed: 4);
+    }
+
+    [Fact]
     public void Random_storage_packets_are_all_completed()
     {
         using var target = new StorvspTarget();

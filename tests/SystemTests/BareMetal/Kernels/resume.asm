@@ -8,7 +8,7 @@
 %define TSC_PAGE    SCRATCH + 0x3000
 %define AREA        SCRATCH + 0x4000        ; an FXSAVE image
 %define PATTERN     SCRATCH + 0x100000      ; memory in which every word is known
-%define PATTERN_LENGTH 0x80000
+%define PATTERN_LENGTH 0x8000
 
 main:
     mov r15d, 0xFEE00000

@@ -25,7 +25,7 @@ internal static class SavedFile
 
     internal static string Write(TemporaryFolder folder, GpaSpace gpa, Action<SavedMachineWriter>? more = null)
     {
-        var path = folder.File("saved.vms");
+        var path = folder.File("saved.vmrs");
         using var file = SavedMachineWriter.Create(path);
         MemoryWriter.Write(file, gpa);
         file.AddRecord(
