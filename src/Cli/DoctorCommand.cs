@@ -36,9 +36,12 @@ internal static class DoctorCommand
             var availability = engine.Probe();
             usable |= availability.IsUsable;
             Row(table, availability.IsUsable, "engine " + engine.Name, availability.Reason);
+            foreach (var finding in engine.Findings)
+            {
+                Row(table, finding.IsGood, $"  {finding.Subject}", finding.Detail);
+            }
         }
 
-        Row(table, null, "/dev/kvm", File.Exists("/dev/kvm") ? "Present; this version has no KVM engine yet and does not use it." : "Absent.");
         Row(table, null, "processor", $"{RuntimeInformation.ProcessArchitecture}, {Environment.ProcessorCount} logical processors");
         Row(table, null, "memory", $"{ByteSize.Format(HostMemory.Available())} available for machines");
         foreach (var (program, package, use) in Programs)

@@ -40,6 +40,9 @@ public enum EngineChoice
     /// <summary>The fastest that this host can use.</summary>
     Auto,
 
+    /// <summary>The KVM engine.</summary>
+    Kvm,
+
     /// <summary>The software engine.</summary>
     Software,
 }

@@ -1,3 +1,4 @@
+using Vitro.Hypervisor.Engine;
 using System.Runtime.InteropServices;
 
 namespace Vitro.Hypervisor.Software;

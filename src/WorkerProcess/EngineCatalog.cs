@@ -1,5 +1,6 @@
 using Vitro.Configuration;
 using Vitro.Hypervisor.Engine;
+using Vitro.Hypervisor.Kvm;
 using Vitro.Hypervisor.Software;
 
 namespace Vitro.WorkerProcess;
@@ -8,7 +9,7 @@ namespace Vitro.WorkerProcess;
 public static class EngineCatalog
 {
     /// <summary>All engines, best first.</summary>
-    public static IReadOnlyList<IHypervisorEngine> All { get; } = [new SoftwareEngine()];
+    public static IReadOnlyList<IHypervisorEngine> All { get; } = [new KvmEngine(), new SoftwareEngine()];
 
     /// <summary>Finds the engine for a choice.</summary>
     /// <exception cref="DefinitionException">This host cannot use it.</exception>

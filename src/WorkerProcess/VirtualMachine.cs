@@ -69,6 +69,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
             Notifications = _power,
             ApicTimerFrequency = (ulong)LocalApic.TimerFrequency,
             Apic = _chipset.LocalApics,
+            Features = engine.Features,
         };
         _hypervisor = new HypervisorInterface(_gpa, _clock, options);
         _features = options.Features;
@@ -83,7 +84,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
             InterruptControllers = _chipset.InterruptControllers,
         });
         _hypervisor.Attach(_partition);
-        _chipset.AttachProcessors(_partition.VirtualProcessors);
+        _chipset.AttachProcessors(_partition.VirtualProcessors, _partition.LocalApics);
         _threads = [.. _partition.VirtualProcessors.Select(vp => new VirtualProcessorThread(vp, OnProcessorExit))];
         _synthetic = new SyntheticDevices(_hypervisor.Ports, _gpa, _clock, definition, _log);
 

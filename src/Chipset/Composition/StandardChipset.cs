@@ -84,8 +84,16 @@ public sealed class StandardChipset : IVirtualDevice
     /// <summary>What <see cref="PartitionOptions.InterruptControllers"/> takes.</summary>
     public IReadOnlyList<ILocalInterruptController> InterruptControllers => LocalApics.Apics;
 
-    /// <summary>Connects the partition's processors, which must come before the machine starts.</summary>
-    public void AttachProcessors(IReadOnlyList<IVirtualProcessor> processors) => LocalApics.AttachProcessors(processors);
+    /// <summary>Connects the partition's processors, and its local APICs if it has its own, before the machine starts.</summary>
+    public void AttachProcessors(IReadOnlyList<IVirtualProcessor> processors, IEngineLocalApics? engine = null)
+    {
+        LocalApics.AttachProcessors(processors);
+        if (engine is not null)
+        {
+            LocalApics.AttachEngine(engine);
+            IoApic.PublishPins();
+        }
+    }
 
     /// <summary>
     /// A new wire to a global system interrupt, 0 to 23. Lines the chipset's own devices use are not to be shared: edges

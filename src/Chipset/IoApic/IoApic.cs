@@ -137,6 +137,8 @@ public sealed class IoApic : IVirtualDevice, IMmio, IInterruptLineTarget, IEndOf
                 _pins[i].Entry = EntryMasked;
             }
         }
+
+        PublishPins();
     }
 
     /// <inheritdoc/>
@@ -169,6 +171,8 @@ public sealed class IoApic : IVirtualDevice, IMmio, IInterruptLineTarget, IEndOf
                 _pins[i].IsHigh = (state.Levels >> i & 1) != 0;
             }
         }
+
+        PublishPins();
     }
 
     /// <inheritdoc/>
@@ -184,6 +188,21 @@ public sealed class IoApic : IVirtualDevice, IMmio, IInterruptLineTarget, IEndOf
                     .Value("high", _pins[i].IsHigh)
                     .Value("masked", (_pins[i].Entry & EntryMasked) != 0);
             }
+        }
+    }
+
+    /// <summary>Tells an engine with local APICs of its own what the pins send.</summary>
+    internal void PublishPins()
+    {
+        for (var i = 0; i < PinCount; i++)
+        {
+            InterruptMessage message;
+            lock (_gate)
+            {
+                message = _pins[i].Message;
+            }
+
+            _bus.PublishPin(i, message);
         }
     }
 
@@ -206,6 +225,8 @@ public sealed class IoApic : IVirtualDevice, IMmio, IInterruptLineTarget, IEndOf
     private void WriteRegister(uint value)
     {
         InterruptMessage message;
+        int pin;
+        bool sends;
         lock (_gate)
         {
             if (_select == RegisterId)
@@ -214,16 +235,21 @@ public sealed class IoApic : IVirtualDevice, IMmio, IInterruptLineTarget, IEndOf
                 return;
             }
 
-            var pin = (_select - RegisterRedirection) >> 1;
-            if (_select < RegisterRedirection || pin >= PinCount || !_pins[pin].WriteHalf((_select & 1) != 0, value))
+            pin = (_select - RegisterRedirection) >> 1;
+            if (_select < RegisterRedirection || pin >= PinCount)
             {
                 return;
             }
 
+            sends = _pins[pin].WriteHalf((_select & 1) != 0, value);
             message = _pins[pin].Message;
-            _sent++;
+            _sent += sends ? 1 : 0;
         }
 
-        _bus.Send(message);
+        _bus.PublishPin(pin, message);
+        if (sends)
+        {
+            _bus.Send(message);
+        }
     }
 }

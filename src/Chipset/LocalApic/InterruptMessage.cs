@@ -34,6 +34,17 @@ public readonly record struct InterruptMessage(uint Destination, bool IsLogical,
     /// <summary>The destination that means every local APIC.</summary>
     public const uint Broadcast = uint.MaxValue;
 
+    /// <summary>Address of a message-signalled interrupt to APIC id 0.</summary>
+    public const ulong MsiAddress = 0xFEE0_0000;
+
+    /// <summary>Encodes the message as a message-signalled interrupt; level-triggered ones assert.</summary>
+    public void EncodeMsi(out ulong address, out uint data)
+    {
+        var destination = Destination == Broadcast ? 0xFF : Destination;
+        address = MsiAddress | ((destination & 0xFF) << 12) | (((destination >> 8) & 0x7F) << 5) | (IsLogical ? 4u : 0);
+        data = Vector | ((uint)Delivery << 8) | (IsLevel ? 0xC000u : 0);
+    }
+
     /// <summary>Decodes a message-signalled interrupt (Intel SDM volume 3, "Message Signalled Interrupts").</summary>
     /// <param name="address">
     /// Address 0xFEExxxxx; bits 19:12 are the destination and bits 11:5 its high part (extended destination id).

@@ -124,6 +124,7 @@ public sealed partial class LocalApic
     /// <inheritdoc/>
     public void Save(SavedStateWriter writer)
     {
+        ReadFromEngine();
         lock (_gate)
         {
             var lvt = new byte[LvtCount * 4];
@@ -188,6 +189,7 @@ public sealed partial class LocalApic
                 (ApicTimerMode)state.TimerMode, state.TimerInitialCount, state.TimerDivide, (long)state.TimerStart, (long)state.TimerNextExpiry);
         }
 
+        WriteToEngine();
         SignalIfPending();
     }
 

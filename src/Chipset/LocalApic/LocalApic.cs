@@ -17,7 +17,7 @@ namespace Vitro.Chipset;
 public sealed partial class LocalApic : IVirtualDevice, ILocalInterruptController, IMmio
 {
     /// <summary>Counts of the timer a second at divide value 1, in Hz; MSR 0x40000023 reports it to the guest.</summary>
-    public const long TimerFrequency = 200_000_000;
+    public const long TimerFrequency = 1_000_000_000;
 
     private readonly LocalApicBus _bus;
     private readonly VmClock _clock;
@@ -100,7 +100,7 @@ public sealed partial class LocalApic : IVirtualDevice, ILocalInterruptControlle
     }
 
     /// <inheritdoc/>
-    public bool HasPendingInterrupt => TryFindDeliverable(out _) || IsExternalPending;
+    public bool HasPendingInterrupt => (_engine is null && TryFindDeliverable(out _)) || IsExternalPending;
 
     /// <summary>The lowest-priority arbitration compares this: bits 7:4 are the class below which nothing is delivered.</summary>
     internal byte ProcessorPriority
@@ -119,7 +119,8 @@ public sealed partial class LocalApic : IVirtualDevice, ILocalInterruptControlle
 
     private bool IsExternalPending =>
         _external is { IsAsserted: true } &&
-        ((Volatile.Read(ref _apicBase) & ApicBaseEnable) == 0 ||
+        (_engine is not null ||
+            (Volatile.Read(ref _apicBase) & ApicBaseEnable) == 0 ||
             (Volatile.Read(ref _lvt[LvtLint0]) & (LvtMasked | LvtModeMask)) == LvtModeExtInt);
 
     /// <inheritdoc/>
@@ -127,7 +128,8 @@ public sealed partial class LocalApic : IVirtualDevice, ILocalInterruptControlle
     {
         lock (_gate)
         {
-            if (TryFindDeliverable(out vector))
+            vector = 0;
+            if (_engine is null && TryFindDeliverable(out vector))
             {
                 var word = vector >> 6;
                 var bit = 1UL << (vector & 63);
@@ -183,7 +185,7 @@ public sealed partial class LocalApic : IVirtualDevice, ILocalInterruptControlle
     {
         lock (_gate)
         {
-            _running = true;
+            _running = _engine is null;
             Schedule();
         }
     }
@@ -208,6 +210,8 @@ public sealed partial class LocalApic : IVirtualDevice, ILocalInterruptControlle
             Volatile.Write(ref _apicBase, DefaultAddress | ApicBaseEnable | (Index == 0 ? ApicBaseBsp : 0));
             ResetRegisters();
         }
+
+        WriteToEngine();
     }
 
     /// <inheritdoc/>
@@ -255,6 +259,8 @@ public sealed partial class LocalApic : IVirtualDevice, ILocalInterruptControlle
             _lvt[LvtLint0] = LvtModeExtInt;
             _lvt[LvtLint1] = LvtModeNmi;
         }
+
+        WriteToEngine();
     }
 
     /// <summary>LINT0 may have changed its level.</summary>

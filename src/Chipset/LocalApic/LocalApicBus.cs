@@ -22,6 +22,7 @@ public sealed class LocalApicBus : ISynicInterruptSink, ISyntheticApic
     private IEndOfInterruptTarget? _endTarget;
     private Action<int, byte>? _endObserver;
     private int _arbitration;
+    private IEngineLocalApics? _engine;
 
     /// <summary>Creates the local APICs, reset.</summary>
     /// <param name="clock">Drives the timers.</param>
@@ -51,6 +52,20 @@ public sealed class LocalApicBus : ISynicInterruptSink, ISyntheticApic
         for (var i = 0; i < _apics.Length; i++)
         {
             _apics[i].Attach(processors[i]);
+        }
+    }
+
+    /// <summary>
+    /// From now on the engine's local APICs take every message; the ones here hold their registers between a reset or
+    /// restore and the start, and while they are saved.
+    /// </summary>
+    internal void AttachEngine(IEngineLocalApics engine)
+    {
+        _engine = engine;
+        engine.ConnectEndOfInterrupt(vector => _endTarget?.OnEndOfInterrupt(vector));
+        foreach (var apic in _apics)
+        {
+            apic.AttachEngine(engine);
         }
     }
 
@@ -97,6 +112,13 @@ public sealed class LocalApicBus : ISynicInterruptSink, ISyntheticApic
     /// <param name="autoEoi">The interrupt ends when it is delivered: the guest writes no EOI (TLFS, SINT auto-EOI).</param>
     public void SendFixed(int vpIndex, byte vector, bool autoEoi = false)
     {
+        if (_engine is { } engine)
+        {
+            // The guest is told not to use auto-EOI (CPUID, deprecated); an engine's own APICs do not know it.
+            engine.Send(InterruptMessage.MsiAddress | ((ulong)(uint)vpIndex << 12), vector);
+            return;
+        }
+
         if ((uint)vpIndex < (uint)_apics.Length)
         {
             _apics[vpIndex].AcceptFixed(vector, isLevel: false, autoEoi);
@@ -121,8 +143,31 @@ public sealed class LocalApicBus : ISynicInterruptSink, ISyntheticApic
     /// <inheritdoc/>
     void ISyntheticApic.WriteTaskPriority(int vpIndex, byte value) => _apics[vpIndex].TaskPriority = value;
 
+    /// <summary>Tells an engine with local APICs of its own what an IO-APIC pin sends.</summary>
+    internal void PublishPin(int pin, in InterruptMessage message)
+    {
+        if (_engine is { } engine)
+        {
+            if (message.IsLevel && message.Vector >= LocalApicSpec.FirstVector)
+            {
+                message.EncodeMsi(out var address, out var data);
+                engine.SetPinMessage(pin, address, data);
+            }
+            else
+            {
+                engine.SetPinMessage(pin, 0, 0);
+            }
+        }
+    }
+
     internal void Send(in InterruptMessage message, DestinationShorthand shorthand, int sender)
     {
+        if (_engine is not null)
+        {
+            SendToEngine(message, shorthand, sender);
+            return;
+        }
+
         if (message.Delivery == DeliveryMode.LowestPriority)
         {
             SendLowestPriority(message, shorthand, sender);
@@ -152,6 +197,25 @@ public sealed class LocalApicBus : ISynicInterruptSink, ISyntheticApic
         }
 
         _endObserver?.Invoke(vpIndex, vector);
+    }
+
+    private void SendToEngine(in InterruptMessage message, DestinationShorthand shorthand, int sender)
+    {
+        if (shorthand == DestinationShorthand.None)
+        {
+            message.EncodeMsi(out var address, out var data);
+            _engine!.Send(address, data);
+            return;
+        }
+
+        for (var i = 0; i < _apics.Length; i++)
+        {
+            if (IsAddressed(i, message, shorthand, sender))
+            {
+                (message with { Destination = (uint)i, IsLogical = false }).EncodeMsi(out var address, out var data);
+                _engine!.Send(address, data);
+            }
+        }
     }
 
     private bool IsAddressed(int index, in InterruptMessage message, DestinationShorthand shorthand, int sender) => shorthand switch

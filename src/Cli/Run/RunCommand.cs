@@ -37,7 +37,7 @@ internal static class RunCommand
             Description = "Number of virtual processors.",
             DefaultValueFactory = _ => "1",
         };
-        var engine = new Option<string>("--engine") { Description = "auto or software.", DefaultValueFactory = _ => "auto" };
+        var engine = new Option<string>("--engine") { Description = "auto, kvm or software.", DefaultValueFactory = _ => "auto" };
         var cpu = new Option<string?>("--cpu") { Description = "Processor model the guest sees." };
         var serial = new Option<string>("--serial")
         {
@@ -133,8 +133,9 @@ internal static class RunCommand
     private static EngineChoice ParseEngine(string text) => text switch
     {
         "auto" => EngineChoice.Auto,
+        "kvm" => EngineChoice.Kvm,
         "software" => EngineChoice.Software,
-        _ => throw new DefinitionException("--engine", $"'{text}' is no engine", "Use auto or software ('vitro doctor' explains them)"),
+        _ => throw new DefinitionException("--engine", $"'{text}' is no engine", "Use auto, kvm or software ('vitro doctor' explains them)"),
     };
 
     private static DiskDefinition ParseDisk(string text) =>

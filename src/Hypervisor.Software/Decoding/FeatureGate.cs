@@ -1,3 +1,4 @@
+using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Software.Thunks;
 
 namespace Vitro.Hypervisor.Software.Decoding;

@@ -1,3 +1,5 @@
+using Vitro.Hypervisor.Engine;
+
 namespace Vitro.Hypervisor.Software;
 
 /// <summary>Bits of the control registers and EFER (Intel SDM volume 3, section 2.5).</summary>
@@ -47,5 +49,5 @@ internal static class ControlBits
         | Cr4Osxmmexcpt | Cr4Umip | Cr4Fsgsbase | Cr4Pcide | Cr4Osxsave | Cr4Smep | Cr4Smap;
 
     /// <summary>Width of guest physical addresses as CPUID tells it; the bits above are reserved in page tables.</summary>
-    public const int PhysicalAddressBits = 46;
+    public const int PhysicalAddressBits = CpuModel.PhysicalAddressBits;
 }

@@ -1,4 +1,3 @@
-using System.Numerics;
 using Vitro.Hypervisor.Engine;
 
 namespace Vitro.Hypervisor.Software;
@@ -15,37 +14,8 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
 
     private PatchedCpuid BuildCpuid(PartitionOptions options)
     {
-        var table = options.Cpuid.Clone();
-        var count = (uint)options.VirtualProcessorCount;
-        var id = (uint)Index;
-        var leaf1 = table[1];
-        var addressable = BitOperations.RoundUpToPowerOf2(count);
-        table[1] = leaf1 with
-        {
-            Ebx = (leaf1.Ebx & 0xFFFF) | (Math.Min(addressable, 255) << 16) | (id << 24),
-
-            // HTT: the field above counts; set whenever the package holds several logical processors.
-            Edx = count > 1 ? leaf1.Edx | (1u << 28) : leaf1.Edx,
-        };
-        for (var i = 0u; i < 4; i++)
-        {
-            var cache = table[4, i];
-            if (cache.Eax != 0)
-            {
-                var sharing = i == 3 ? addressable - 1 : 0;
-                table[4, i] = cache with { Eax = (cache.Eax & 0x3FFF) | (sharing << 14) | ((addressable - 1) << 26) };
-            }
-        }
-
-        var shift = (uint)BitOperations.Log2(addressable);
-        table[0xB, 0] = new CpuidResult(0, 1, 1 << 8, id);
-        table[0xB, 1] = new CpuidResult(shift, count, (2 << 8) | 1, id);
-        for (var i = 2u; i < 4; i++)
-        {
-            table[0xB, i] = new CpuidResult(0, 0, i, id);
-        }
-
-        return new PatchedCpuid(table, table[0].Eax, table[0x8000_0000].Eax, leaf1.Eax);
+        var table = ProcessorTopology.Apply(options.Cpuid, options.VirtualProcessorCount, Index);
+        return new PatchedCpuid(table, table[0].Eax, table[0x8000_0000].Eax, table[1].Eax);
     }
 
     private CpuidResult GetCpuid(uint leaf, uint subleaf)

@@ -1,3 +1,4 @@
+using Vitro.Hypervisor.Engine;
 using System.Runtime.Intrinsics.X86;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Emitter;

@@ -9,6 +9,9 @@ public interface IHypervisorEngine
     /// <summary>Finds out whether the engine can serve on this host, and why not.</summary>
     EngineAvailability Probe();
 
+    /// <summary>What <see cref="Probe"/> found, point by point, for people to read; empty when there is nothing to tell.</summary>
+    IReadOnlyList<EngineFinding> Findings => [];
+
     /// <summary>
     /// The CPUID leaves and features this engine can present on this host at most; a machine's configuration chooses a
     /// subset of them.
@@ -21,6 +24,12 @@ public interface IHypervisorEngine
     /// <summary>The CPUID leaves of a processor model; false when the engine has none of that name.</summary>
     bool TryGetProcessorModel(string name, [System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out CpuidTable? cpuid);
 
+    /// <summary>
+    /// The optional parts of the Hyper-V interface that a new machine has on this engine: those that cost less here than
+    /// what the guest would use instead. A machine that comes from another engine keeps the ones it has.
+    /// </summary>
+    Tlfs.HypervFeatures Features => new();
+
     /// <summary>Creates the partition.</summary>
     /// <exception cref="HypervisorException">The host refuses, or the options ask for what the engine lacks.</exception>
     IPartition CreatePartition(PartitionOptions options);
@@ -30,6 +39,12 @@ public interface IHypervisorEngine
 /// <param name="IsUsable">It can.</param>
 /// <param name="Reason">One sentence: what was found, and the cure where it is not usable.</param>
 public sealed record EngineAvailability(bool IsUsable, string Reason);
+
+/// <summary>One point of the examination of a host.</summary>
+/// <param name="IsGood">The host has it.</param>
+/// <param name="Subject">What was looked at, in a few words.</param>
+/// <param name="Detail">What was found, and the cure where it is not good.</param>
+public sealed record EngineFinding(bool IsGood, string Subject, string Detail);
 
 /// <summary>An engine cannot do what it was asked; the message says what and the cure.</summary>
 public sealed class HypervisorException(string message) : Exception(message);
@@ -52,6 +67,9 @@ public sealed record PartitionOptions
     /// <summary>Where intercepts go.</summary>
     public required IInterceptHandler Intercepts { get; init; }
 
-    /// <summary>The local interrupt controller of each virtual processor, by index.</summary>
+    /// <summary>
+    /// The local interrupt controller of each virtual processor, by index. An engine with local APICs of its own takes
+    /// only the external interrupts of the 8259 pair from them.
+    /// </summary>
     public required IReadOnlyList<ILocalInterruptController> InterruptControllers { get; init; }
 }

@@ -18,6 +18,9 @@ public interface IPartition : IInspectable, IDisposable
     /// <summary>Rate of the guest's time stamp counter in Hz; constant for the partition's life.</summary>
     ulong TscFrequency { get; }
 
+    /// <summary>The engine's own local APICs; null when it uses the machine's (<see cref="PartitionOptions.InterruptControllers"/>).</summary>
+    IEngineLocalApics? LocalApics => null;
+
     /// <summary>The guest's time stamp counter now (of a processor whose guest has not written it).</summary>
     ulong ReadTsc();
 }

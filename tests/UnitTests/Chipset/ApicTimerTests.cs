@@ -33,7 +33,7 @@ public sealed class ApicTimerTests
         machine.EnableApics();
         machine.WriteApic(0x3E, 0xB);
         machine.WriteApic(0x32, 0x40);
-        machine.WriteApic(0x38, 200_000);
+        machine.WriteApic(0x38, 1_000_000);
 
         machine.Advance(999_900);
         Assert.Empty(machine.TakeAll());
@@ -52,7 +52,7 @@ public sealed class ApicTimerTests
         machine.EnableApics();
         machine.WriteApic(0x3E, 0xB);
         machine.WriteApic(0x32, 0x2_0040);
-        machine.WriteApic(0x38, 200_000);
+        machine.WriteApic(0x38, 1_000_000);
         var ticks = 0;
         for (var i = 0; i < 10; i++)
         {
@@ -62,7 +62,7 @@ public sealed class ApicTimerTests
 
         Assert.Equal(10, ticks);
         machine.Advance(250_000);
-        Assert.Equal(150_000u, machine.ReadApic(0x39));
+        Assert.Equal(750_000u, machine.ReadApic(0x39));
     }
 
     [Fact]
@@ -71,7 +71,7 @@ public sealed class ApicTimerTests
         var timer = new ApicTimer();
         timer.WriteMode(ApicTimerMode.Periodic, 0);
         timer.WriteDivideConfiguration(0xB, 0);
-        timer.WriteInitialCount(200_000, 0);
+        timer.WriteInitialCount(1_000_000, 0);
 
         Assert.True(timer.TryExpire(7_300_000));
         Assert.False(timer.TryExpire(7_300_000));

@@ -1,3 +1,4 @@
+using Vitro.Hypervisor.Engine;
 using Iced.Intel;
 using Vitro.Hypervisor.Software;
 using Vitro.Hypervisor.Software.Decoding;

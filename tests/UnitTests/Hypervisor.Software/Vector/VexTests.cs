@@ -1,3 +1,4 @@
+using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Software;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Translator;

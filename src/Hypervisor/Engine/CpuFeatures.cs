@@ -1,11 +1,10 @@
 using System.Runtime.Intrinsics.X86;
-using Vitro.Hypervisor.Engine;
 
-namespace Vitro.Hypervisor.Software;
+namespace Vitro.Hypervisor.Engine;
 
 /// <summary>Instruction set extensions that CPUID offers or not; those it does not offer are #UD, or what they were before.</summary>
 [Flags]
-internal enum CpuFeatures : uint
+public enum CpuFeatures : uint
 {
     None = 0,
     Sse3 = 1,
@@ -41,7 +40,7 @@ internal enum CpuFeatures : uint
 }
 
 /// <summary>What CPUID says of them.</summary>
-internal static class CpuFeatureBits
+public static class CpuFeatureBits
 {
     // Leaf, register (0 EAX to 3 EDX), bit; leaf 13 means its subleaf 1.
     private static readonly (CpuFeatures Feature, uint Leaf, int Register, int Bit)[] Bits =

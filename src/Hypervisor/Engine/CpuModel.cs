@@ -1,7 +1,6 @@
 using System.Text;
-using Vitro.Hypervisor.Engine;
 
-namespace Vitro.Hypervisor.Software;
+namespace Vitro.Hypervisor.Engine;
 
 /// <summary>A processor as guests see it through CPUID, whatever the host is.</summary>
 /// <remarks>
@@ -10,6 +9,9 @@ namespace Vitro.Hypervisor.Software;
 /// </remarks>
 public sealed class CpuModel
 {
+    /// <summary>Width of guest physical addresses as CPUID tells it; the bits above are reserved in page tables.</summary>
+    public const int PhysicalAddressBits = 46;
+
     private const uint Family6Model36Stepping1 = 0x0003_0661;
 
     private CpuModel(string name, int version)
@@ -100,7 +102,7 @@ public sealed class CpuModel
 
         // The time stamp counter runs at one rate.
         table[0x8000_0007] = new(0, 0, 0, 1 << 8);
-        table[0x8000_0008] = new((48u << 8) | ControlBits.PhysicalAddressBits, 0, 0, 0);
+        table[0x8000_0008] = new((48u << 8) | PhysicalAddressBits, 0, 0, 0);
         return table;
     }
 

@@ -1,0 +1,77 @@
+using System.Diagnostics.CodeAnalysis;
+using Vitro.Hypervisor.Engine;
+using Vitro.Hypervisor.Kvm.Interop;
+using Vitro.Hypervisor.Tlfs;
+
+namespace Vitro.Hypervisor.Kvm;
+
+/// <summary>The engine that runs guests on the host's processor through /dev/kvm.</summary>
+public sealed class KvmEngine : IHypervisorEngine
+{
+    private readonly Lazy<HostExamination> _examination = new(HostExamination.Run);
+
+    /// <inheritdoc/>
+    public string Name => "kvm";
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> ProcessorModels { get; } = [.. CpuModel.All.Select(model => model.Name)];
+
+    /// <inheritdoc/>
+    /// <remarks>
+    /// The local APIC's timer is in the host's kernel; a synthetic timer would leave the guest for this process at every
+    /// tick. Where the host's own time stamp counter is not steady the guest is not told to rely on its one.
+    /// </remarks>
+    public HypervFeatures Features => new()
+    {
+        SyntheticTimers = false,
+        DirectTimers = false,
+        TscInvariant = HasSteadyTsc,
+        ReferenceTscPage = HasSteadyTsc,
+    };
+
+    private bool HasSteadyTsc => _examination.Value.HasSteadyTsc;
+
+    /// <inheritdoc/>
+    /// <remarks>Examined once.</remarks>
+    public IReadOnlyList<EngineFinding> Findings => _examination.Value.Findings;
+
+    /// <inheritdoc/>
+    public EngineAvailability Probe() => _examination.Value.Availability;
+
+    /// <inheritdoc/>
+    public CpuidTable GetSupportedCpuid() => Offer(CpuModel.All[0]);
+
+    /// <inheritdoc/>
+    public bool TryGetProcessorModel(string name, [NotNullWhen(true)] out CpuidTable? cpuid)
+    {
+        var model = CpuModel.All.FirstOrDefault(model => model.Name == name);
+        cpuid = model is null ? null : Offer(model);
+        return cpuid is not null;
+    }
+
+    /// <inheritdoc/>
+    public IPartition CreatePartition(PartitionOptions options)
+    {
+        if (options.VirtualProcessorCount is < 1 or > 64)
+        {
+            throw new HypervisorException("A partition has 1 to 64 virtual processors.");
+        }
+
+        if (options.InterruptControllers.Count < options.VirtualProcessorCount)
+        {
+            throw new HypervisorException("Every virtual processor needs an interrupt controller.");
+        }
+
+        using var device = Open();
+        return new KvmPartition(device, options);
+    }
+
+    private static CpuidTable Offer(CpuModel model)
+    {
+        using var device = Open();
+        return HostCpuid.Intersect(model.Cpuid, HostCpuid.Read(device));
+    }
+
+    private static KvmFile Open() =>
+        KvmFile.TryOpen(out var error) ?? throw new HypervisorException(HostExamination.ExplainOpen(error));
+}

@@ -1,0 +1,127 @@
+using Vitro.Foundation;
+using Vitro.Hypervisor.Engine;
+using Vitro.Hypervisor.Kvm.Interop;
+using Vitro.Hypervisor.Vid;
+
+namespace Vitro.Hypervisor.Kvm;
+
+/// <summary>A partition run by the host's KVM: split interrupt chip, memory slots on the machine's memory file.</summary>
+internal sealed unsafe class KvmPartition : IPartition
+{
+    /// <summary>
+    /// The port by which the hypercall page leaves the guest. A VMCALL would be taken by KVM for one of its own calls, and
+    /// no device of a PC answers here.
+    /// </summary>
+    internal const byte HypercallPort = 0xEB;
+
+    // Only processors that cannot run real mode by themselves use these pages; nothing else lies there.
+    private const ulong IdentityMapAddress = 0xFEFF_C000;
+    private const ulong TssAddress = 0xFEFF_D000;
+
+    private readonly KvmFile _vm;
+    private readonly MemorySlots _memory;
+    private readonly KvmLocalApics _apics;
+    private readonly KvmVirtualProcessor[] _processors;
+    private readonly ulong _tscOffset;
+
+    internal KvmPartition(KvmFile device, PartitionOptions options)
+    {
+        Options = options;
+        _vm = new KvmFile(device.Call("Creating a virtual machine", KvmRequest.CreateVm));
+        _processors = new KvmVirtualProcessor[options.VirtualProcessorCount];
+        try
+        {
+            PrepareMachine();
+            _memory = new MemorySlots(_vm, options.Gpa);
+            _apics = new KvmLocalApics(_vm, _processors);
+            var runSize = device.Call("Asking for the size of a processor's shared page", KvmRequest.GetVcpuMmapSize);
+            for (var i = 0; i < _processors.Length; i++)
+            {
+                var file = new KvmFile(_vm.Call($"Creating virtual processor {i}", KvmRequest.CreateVcpu, (ulong)i));
+                _processors[i] = new KvmVirtualProcessor(this, file, runSize, i);
+            }
+
+            // In kHz; the processors' counters run at one rate and were started together.
+            TscFrequency = (ulong)_processors[0].File.Call("Asking for the rate of the time stamp counter", KvmRequest.GetTscKhz) * 1000;
+            _tscOffset = _processors[0].TscOffset;
+            foreach (var processor in _processors)
+            {
+                processor.Reset();
+
+                // The kernel learns the address of a local APIC when its registers are set, not when it is made.
+                processor.WriteLocalApic(processor.ReadLocalApic());
+            }
+
+            options.Gpa.Attach(_memory);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>What it was made of.</summary>
+    internal PartitionOptions Options { get; }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<IVirtualProcessor> VirtualProcessors => _processors;
+
+    /// <inheritdoc/>
+    public IEngineLocalApics LocalApics => _apics;
+
+    /// <summary>The memory slots.</summary>
+    internal MemorySlots Memory => _memory;
+
+    /// <inheritdoc/>
+    /// <remarks>OUT imm8, EAX with a prefix that changes nothing but its length; RET.</remarks>
+    public ReadOnlySpan<byte> HypercallPageCode => [0x48, 0xE7, HypercallPort, 0xC3];
+
+    /// <inheritdoc/>
+    public ulong TscFrequency { get; }
+
+    /// <summary>The guest's counter minus the host's, of a processor whose guest has not written it.</summary>
+    internal ulong TscOffset => _tscOffset;
+
+    /// <summary>Hears of the ends of level-triggered interrupts.</summary>
+    internal void OnEndOfInterrupt(byte vector) => _apics.OnEndOfInterrupt(vector);
+
+    /// <summary>Sends a message-signalled interrupt to one processor.</summary>
+    internal void Signal(int vpIndex, uint data) => _apics.Send(KvmLocalApics.MessageAddress | ((ulong)(uint)vpIndex << 12), data);
+
+    /// <inheritdoc/>
+    public ulong ReadTsc() => HostCode.ReadTsc() + _tscOffset;
+
+    /// <inheritdoc/>
+    public void Inspect(InspectNode node)
+    {
+        node.Value("tscFrequency", (long)TscFrequency);
+        foreach (var processor in _processors)
+        {
+            processor.Inspect(node.Child("vp" + processor.Index));
+        }
+
+        _memory.Inspect(node.Child("memory"));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (var processor in _processors)
+        {
+            processor?.Dispose();
+        }
+
+        _vm.Dispose();
+    }
+
+    private void PrepareMachine()
+    {
+        var identity = IdentityMapAddress;
+        _vm.Call("Placing the identity map", KvmRequest.SetIdentityMapAddress, ref identity);
+        _vm.Call("Placing the task state segment", KvmRequest.SetTssAddress, TssAddress);
+        _vm.Enable(KvmCapability.SplitIrqChip, KvmLocalApics.PinCount);
+        _vm.Enable(KvmCapability.UserSpaceMsr, MsrFilter.ExitReason);
+        MsrFilter.Install(_vm);
+    }
+}

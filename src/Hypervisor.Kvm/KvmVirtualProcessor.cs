@@ -1,0 +1,160 @@
+using System.Runtime.InteropServices;
+using Vitro.Hypervisor.Engine;
+using Vitro.Hypervisor.Kvm.Interop;
+using Vitro.Platform;
+
+namespace Vitro.Hypervisor.Kvm;
+
+/// <summary>One virtual processor of the KVM engine: its run loop and the signals of other threads.</summary>
+/// <remarks>
+/// Whoever wants the processor's attention sets what it is about, then <c>immediate_exit</c>, then sends the thread a
+/// signal if it is in KVM_RUN. The thread clears <c>immediate_exit</c> before it looks at what is wanted; so either it
+/// sees it, or its next KVM_RUN comes back at once. An exit's result is handed over by the next KVM_RUN, which therefore
+/// always happens before <see cref="Run"/> returns.
+/// </remarks>
+internal sealed unsafe partial class KvmVirtualProcessor : IVirtualProcessor, IDisposable
+{
+    private const uint MessageNmi = 4 << 8;
+    private const uint MessageInit = 5 << 8;
+    private const uint MessageStartup = 6 << 8;
+
+    private readonly KvmPartition _partition;
+    private readonly IInterceptHandler _intercepts;
+    private readonly ILocalInterruptController _external;
+    private readonly KvmRun* _run;
+    private readonly nuint _runSize;
+    private int _cancelled;
+    private int _inKernel;
+    private int _threadId;
+
+    internal KvmVirtualProcessor(KvmPartition partition, KvmFile file, int runSize, int index)
+    {
+        _partition = partition;
+        File = file;
+        Index = index;
+        _intercepts = partition.Options.Intercepts;
+        _external = partition.Options.InterruptControllers[index];
+        _runSize = (nuint)runSize;
+        var address = Libc.Mmap(0, _runSize, Libc.ProtRead | Libc.ProtWrite, Libc.MapShared, file.Descriptor, 0);
+        if (address == Libc.MapFailed)
+        {
+            var error = Marshal.GetLastPInvokeError();
+            file.Dispose();
+            throw new PlatformException($"Mapping the shared page of virtual processor {index}", error);
+        }
+
+        _run = (KvmRun*)address;
+        _run->ValidRegisters = KvmRun.SyncRegisters;
+        _cpuid = ProcessorTopology.Apply(partition.Options.Cpuid, partition.Options.VirtualProcessorCount, index);
+        SetCpuid();
+    }
+
+    /// <inheritdoc/>
+    public int Index { get; }
+
+    /// <summary>Its file.</summary>
+    internal KvmFile File { get; }
+
+    /// <inheritdoc/>
+    public VpExit Run()
+    {
+        Volatile.Write(ref _threadId, Libc.Gettid());
+        while (true)
+        {
+            DeliverExternalInterrupt();
+            Interlocked.Exchange(ref _inKernel, 1);
+            var result = Libc.Ioctl(File.Descriptor, KvmRequest.Run, 0UL);
+            Volatile.Write(ref _inKernel, 0);
+            if (result < 0)
+            {
+                var error = Marshal.GetLastPInvokeError();
+                switch (error)
+                {
+                    case KvmFile.Interrupted:
+                        Volatile.Write(ref _run->ImmediateExit, 0);
+                        Interlocked.MemoryBarrier();
+                        if (Interlocked.Exchange(ref _cancelled, 0) != 0)
+                        {
+                            return new VpExit(VpExitReason.Cancelled, "");
+                        }
+
+                        continue;
+                    case KvmFile.TryAgain:
+                        // A processor that waited for its start-up message has got it.
+                        continue;
+                    default:
+                        return Fail($"KVM_RUN: {Marshal.GetPInvokeErrorMessage(error)} (errno {error})");
+                }
+            }
+
+            if (!TryServe(out var end))
+            {
+                return end;
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Cancel()
+    {
+        Volatile.Write(ref _cancelled, 1);
+        Kick();
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>The local APIC is the kernel's; what is left to tell of is the output of the 8259 pair.</remarks>
+    public void SignalInterrupt() => Kick();
+
+    /// <inheritdoc/>
+    public void SignalNmi() => _partition.Signal(Index, MessageNmi);
+
+    /// <inheritdoc/>
+    public void SignalInit() => _partition.Signal(Index, MessageInit);
+
+    /// <inheritdoc/>
+    public void SignalStartup(byte vector) => _partition.Signal(Index, MessageStartup | vector);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _ = Libc.Munmap((nint)_run, _runSize);
+        File.Dispose();
+    }
+
+    private void Kick()
+    {
+        Volatile.Write(ref _run->ImmediateExit, 1);
+        Interlocked.MemoryBarrier();
+        if (Volatile.Read(ref _inKernel) != 0)
+        {
+            HostCode.Kick(Volatile.Read(ref _threadId));
+        }
+    }
+
+    // The kernel asks nobody for the vectors of a PIC that is not its own.
+    private void DeliverExternalInterrupt()
+    {
+        if (!_external.HasPendingInterrupt)
+        {
+            _run->RequestInterruptWindow = 0;
+            return;
+        }
+
+        if (_run->ReadyForInterrupt == 0)
+        {
+            _run->RequestInterruptWindow = 1;
+            return;
+        }
+
+        if (_external.TryAcknowledge(out var vector))
+        {
+            uint number = vector;
+            File.Call("Delivering an interrupt of the 8259 pair", KvmRequest.Interrupt, ref number);
+            _run->ReadyForInterrupt = 0;
+        }
+
+        _run->RequestInterruptWindow = _external.HasPendingInterrupt ? (byte)1 : (byte)0;
+    }
+
+    private VpExit Fail(string what) => new(VpExitReason.InternalError, FailureReport.Describe(this, _run, what));
+}

@@ -1,0 +1,141 @@
+using Vitro.Foundation;
+using Vitro.Hypervisor.Kvm.Interop;
+using Vitro.Hypervisor.Vid;
+
+namespace Vitro.Hypervisor.Kvm;
+
+/// <summary>Keeps KVM's memory slots equal to the regions of a guest physical space, and reads their dirty logs.</summary>
+internal sealed unsafe class MemorySlots : IGpaObserver, IInspectable
+{
+    private readonly KvmFile _vm;
+    private readonly GpaSpace _gpa;
+    private readonly Lock _gate = new();
+    private readonly List<(uint Slot, GpaRegion Region)> _slots = [];
+    private bool _logsDirtyPages;
+
+    internal MemorySlots(KvmFile vm, GpaSpace gpa)
+    {
+        _vm = vm;
+        _gpa = gpa;
+        OnRegionsChanged();
+    }
+
+    /// <inheritdoc/>
+    public void OnRegionsChanged()
+    {
+        lock (_gate)
+        {
+            var regions = _gpa.Regions;
+            for (var i = _slots.Count - 1; i >= 0; i--)
+            {
+                if (!regions.Contains(_slots[i].Region))
+                {
+                    Collect(_slots[i].Slot, _slots[i].Region);
+                    Set(_slots[i].Slot, _slots[i].Region, size: 0);
+                    _slots.RemoveAt(i);
+                }
+            }
+
+            foreach (var region in regions)
+            {
+                if ((region.Access & GpaAccess.Read) != 0 && !_slots.Exists(slot => slot.Region == region))
+                {
+                    var free = 0u;
+                    while (_slots.Exists(slot => slot.Slot == free))
+                    {
+                        free++;
+                    }
+
+                    Set(free, region, region.Length);
+                    _slots.Add((free, region));
+                }
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public void OnCodePageWritten(ulong gpa, ulong length)
+    {
+        // The processor sees the host's stores by itself.
+    }
+
+    /// <summary>Has the kernel note which pages the guest writes from now on, or no longer.</summary>
+    internal void LogDirtyPages(bool enabled)
+    {
+        lock (_gate)
+        {
+            _logsDirtyPages = enabled;
+            foreach (var (slot, region) in _slots)
+            {
+                Set(slot, region, region.Length);
+            }
+        }
+    }
+
+    /// <summary>Marks the RAM pages that the guest has written since the last call (<see cref="GpaPageFlags.Dirty"/>).</summary>
+    internal void CollectDirtyPages()
+    {
+        lock (_gate)
+        {
+            foreach (var (slot, region) in _slots)
+            {
+                Collect(slot, region);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Inspect(InspectNode node)
+    {
+        lock (_gate)
+        {
+            node.Value("logsDirtyPages", _logsDirtyPages);
+            foreach (var (slot, region) in _slots)
+            {
+                node.Child("slot" + slot).Hex("start", region.Start).Hex("length", region.Length).Value("access", region.Access.ToString());
+            }
+        }
+    }
+
+    private void Set(uint slot, GpaRegion region, ulong size)
+    {
+        var flags = (region.Access & GpaAccess.Write) == 0 ? KvmMemoryRegion.ReadOnly : 0;
+        var argument = new KvmMemoryRegion
+        {
+            Slot = slot,
+            Flags = size == 0 ? 0 : flags | (_logsDirtyPages ? KvmMemoryRegion.LogDirtyPages : 0),
+            GuestAddress = region.Start,
+            Size = size,
+            HostAddress = (ulong)region.HostAddress,
+        };
+        _vm.Call($"Mapping the memory at 0x{region.Start:x}", KvmRequest.SetUserMemoryRegion, ref argument);
+    }
+
+    private void Collect(uint slot, GpaRegion region)
+    {
+        if (!_logsDirtyPages)
+        {
+            return;
+        }
+
+        var bitmap = new ulong[(region.Length / GuestMemory.PageSize + 63) / 64];
+        fixed (ulong* words = bitmap)
+        {
+            var log = new KvmDirtyLog { Slot = slot, Bitmap = (nint)words };
+            _vm.Call("Reading the log of written pages", KvmRequest.GetDirtyLog, ref log);
+        }
+
+        for (var i = 0; i < bitmap.Length; i++)
+        {
+            for (var bits = bitmap[i]; bits != 0; bits &= bits - 1)
+            {
+                var page = ((ulong)i * 64) + (ulong)System.Numerics.BitOperations.TrailingZeroCount(bits);
+                var flags = _gpa.PageFlags(region.Start + (page * GuestMemory.PageSize));
+                if (flags != null)
+                {
+                    GpaSpace.SetPageFlag(flags, GpaPageFlags.Dirty);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,29 @@
+using System.Globalization;
+
+namespace Vitro.KvmTests;
+
+/// <summary>What a case demands; the same in every program that runs the cases.</summary>
+internal static class Check
+{
+    internal static void That(bool holds, string what)
+    {
+        if (!holds)
+        {
+            throw new CheckFailedException("It does not hold that " + what + ".");
+        }
+    }
+
+    internal static void Equal<T>(T expected, T actual, string detail = "")
+    {
+        if (!EqualityComparer<T>.Default.Equals(expected, actual))
+        {
+            throw new CheckFailedException(string.Create(CultureInfo.InvariantCulture, $"Expected {expected}, got {actual}. {detail}"));
+        }
+    }
+
+    internal static void Log(KvmMachine machine, params ReadOnlySpan<string> expected) =>
+        Equal(string.Join("; ", expected!), string.Join("; ", machine.Log));
+}
+
+/// <summary>A case that failed.</summary>
+internal sealed class CheckFailedException(string message) : Exception(message);

@@ -1,0 +1,200 @@
+using System.Buffers.Binary;
+using Vitro.Hypervisor.Engine;
+using Vitro.Hypervisor.Kvm;
+using Vitro.Hypervisor.Vid;
+
+namespace Vitro.KvmTests;
+
+// Interrupts, several processors, what ends a run, written pages.
+internal static partial class KvmCases
+{
+    private const ulong MessageAddress = 0xFEE0_0000;
+
+    private static void DirtyLog()
+    {
+        using var machine = new KvmMachine();
+        var memory = ((KvmPartition)machine.Partition).Memory;
+
+        // mov byte [0x200000],1; mov byte [0x345678],1; all else only read
+        machine.StartLong([0xBF, 0, 0, 0x20, 0, 0xC6, 0x07, 1, 0xBF, 0x78, 0x56, 0x34, 0, 0xC6, 0x07, 1, 0x8A, 0x87, 0, 0, 1, 0, .. Stop]);
+        for (var page = 0UL; page < 16 << 20; page += GuestMemory.PageSize)
+        {
+            ClearDirty(machine.Gpa, page);
+        }
+
+        memory.LogDirtyPages(true);
+        machine.RunToStop();
+        memory.CollectDirtyPages();
+        for (var page = 1UL << 20; page < 16 << 20; page += GuestMemory.PageSize)
+        {
+            // KVM maps a page that is first read writable and counts it as written, which only costs a copy.
+            if (page != 0x355000)
+            {
+                Check.Equal(page is 0x200000 or 0x345000, IsDirty(machine.Gpa, page), $"page {page:x}");
+            }
+        }
+
+        memory.LogDirtyPages(false);
+    }
+
+    private static void MessageInterrupt()
+    {
+        using var machine = new KvmMachine();
+        EnableLocalApic(machine, 0);
+        machine.SetGate(0x41, 0x9000, [0xE6, 0x41, .. Stop]);
+        machine.StartLong([0xFB, 0xE6, 0x40, 0xF4, 0xEB, 0xFD]); // sti; out 0x40,al; hlt; jmp back
+        using var raise = new Timer(
+            _ =>
+            {
+                if (machine.Log.Count == 1)
+                {
+                    machine.Partition.LocalApics!.Send(MessageAddress, 0x41);
+                }
+            },
+            null,
+            TimeSpan.FromMilliseconds(20),
+            TimeSpan.FromMilliseconds(20));
+        machine.RunToStop();
+        Check.That(machine.Log[1].StartsWith("out 41", StringComparison.Ordinal), "the handler ran");
+    }
+
+    private static void ExternalInterrupt()
+    {
+        using var machine = new KvmMachine();
+        EnableLocalApic(machine, 0);
+        machine.SetGate(0x31, 0x9000, [0xE6, 0x31, .. Stop]);
+        machine.External.Raise(0x31);
+
+        // With interrupts off it waits: out 0x40,al; sti; nop; hlt
+        machine.StartLong([0xE6, 0x40, 0xFB, 0x90, 0xF4]);
+        machine.RunToStop();
+        Check.That(machine.Log[0].StartsWith("out 40", StringComparison.Ordinal), "the guest went on with interrupts off");
+        Check.That(machine.Log[1].StartsWith("out 31", StringComparison.Ordinal), "the handler ran then");
+        Check.That(!machine.External.HasPendingInterrupt, "the vector was taken");
+    }
+
+    private static void NonMaskable()
+    {
+        using var machine = new KvmMachine();
+        EnableLocalApic(machine, 0);
+        machine.SetGate(2, 0x9000, [0xE6, 0x02, .. Stop]);
+        machine.StartLong([0xE6, 0x40, 0xF4, 0xEB, 0xFD]);
+        using var raise = new Timer(
+            _ =>
+            {
+                if (machine.Log.Count == 1)
+                {
+                    machine.Processor.SignalNmi();
+                }
+            },
+            null,
+            TimeSpan.FromMilliseconds(20),
+            TimeSpan.FromMilliseconds(20));
+        machine.RunToStop();
+        Check.That(machine.Log[1].StartsWith("out 2", StringComparison.Ordinal), "the handler ran");
+    }
+
+    private static void SecondProcessor()
+    {
+        using var machine = new KvmMachine(processors: 2);
+        // Real mode at 0x8000: mov al,5; out 0x44,al; mov dx,0x200; out dx,al
+        machine.Write(0x8000, [0xB0, 5, 0xE6, 0x44, 0xBA, 0, 2, 0xEE]);
+        var second = machine.Partition.VirtualProcessors[1];
+        Check.Equal(VpActivity.WaitForStartup, second.GetState().Activity);
+        var ended = Task.Factory.StartNew(
+            () => KvmMachine.RunToEnd(second), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+
+        second.SignalInit();
+        second.SignalStartup(8);
+        var exit = ended.GetAwaiter().GetResult();
+        Check.Equal(VpExitReason.Cancelled, exit.Reason, exit.Detail);
+        Check.Log(machine, "out 44 1 5");
+    }
+
+    private static void LevelEnd()
+    {
+        using var machine = new KvmMachine();
+        EnableLocalApic(machine, 0);
+        var ended = new List<byte>();
+        machine.Partition.LocalApics!.ConnectEndOfInterrupt(ended.Add);
+        machine.Partition.LocalApics.SetPinMessage(9, MessageAddress, 0xC051);
+
+        // The handler ends the interrupt through the x2APIC: mov ecx,0x80b; xor eax,eax; xor edx,edx; wrmsr
+        machine.SetGate(0x51, 0x9000, [0xB9, 0x0B, 0x08, 0, 0, 0x31, 0xC0, 0x31, 0xD2, 0x0F, 0x30, .. Stop]);
+        machine.StartLong([0xFB, 0x90, 0xF4, 0xEB, 0xFD]);
+        machine.Partition.LocalApics.Send(MessageAddress, 0xC051);
+        machine.RunToStop();
+        Check.Equal("81", string.Join(' ', ended));
+    }
+
+    private static void LocalApicRoundTrip()
+    {
+        using var machine = new KvmMachine();
+        EnableLocalApic(machine, 0);
+        var apics = machine.Partition.LocalApics!;
+        var registers = apics.Read(0);
+        Put(registers, 0x08, 0x20); // task priority
+        Put(registers, 0x32, 0x200EF); // timer: periodic, vector EF
+        Put(registers, 0x38, 1_000_000);
+        Put(registers, 0x39, 500_000);
+        Put(registers, 0x3E, 3);
+        Put(registers, 0x22, 1u << 17); // requested: vector 0x51
+        apics.Write(0, registers);
+        var back = apics.Read(0);
+        Check.Equal(registers.ApicBase, back.ApicBase);
+        foreach (var register in new[] { 0x08, 0x0F, 0x32, 0x38, 0x3E, 0x22 })
+        {
+            Check.Equal(Get(registers, register), Get(back, register), $"register {register:x}");
+        }
+
+        Check.That(Get(back, 0x39) is > 0 and <= 500_000, "the timer goes on from its count");
+    }
+
+    private static void Cancel()
+    {
+        using var machine = new KvmMachine();
+        machine.StartLong([0x48, 0xFF, 0xC0, 0xEB, 0xFB]); // inc rax; jmp back
+        for (var round = 0; round < 200; round++)
+        {
+            var early = (round & 1) == 0;
+            if (early)
+            {
+                machine.Processor.Cancel();
+            }
+
+            using var timer = early ? null : new Timer(_ => machine.Processor.Cancel(), null, TimeSpan.FromMilliseconds(1), Timeout.InfiniteTimeSpan);
+            var exit = KvmMachine.RunToEnd(machine.Processor);
+            Check.Equal(VpExitReason.Cancelled, exit.Reason, exit.Detail);
+        }
+
+        Check.That(machine.Processor.GetState().Gpr[0] > 1000, "the guest ran between the cancellations");
+    }
+
+    private static void TripleFault()
+    {
+        using var machine = new KvmMachine();
+        machine.StartLong([0x0F, 0x0B]); // ud2, and no gate for it
+        var exit = KvmMachine.RunToEnd(machine.Processor);
+        Check.Equal(VpExitReason.TripleFault, exit.Reason, exit.Detail);
+    }
+
+    private static void EnableLocalApic(KvmMachine machine, int processor)
+    {
+        var apics = machine.Partition.LocalApics!;
+        var registers = apics.Read(processor);
+        registers.ApicBase |= 0xC00; // enabled, x2APIC
+        Put(registers, 0x0F, 0x1FF);
+        Put(registers, 0x35, 0x700); // LINT0: external interrupts
+        apics.Write(processor, registers);
+    }
+
+    private static void Put(LocalApicRegisters registers, int register, uint value) =>
+        BinaryPrimitives.WriteUInt32LittleEndian(registers.Page.AsSpan(register * 16), value);
+
+    private static uint Get(LocalApicRegisters registers, int register) =>
+        BinaryPrimitives.ReadUInt32LittleEndian(registers.Page.AsSpan(register * 16));
+
+    private static unsafe void ClearDirty(GpaSpace gpa, ulong page) => GpaSpace.ClearPageFlag(gpa.PageFlags(page), GpaPageFlags.Dirty);
+
+    private static unsafe bool IsDirty(GpaSpace gpa, ulong page) => (*gpa.PageFlags(page) & (byte)GpaPageFlags.Dirty) != 0;
+}
