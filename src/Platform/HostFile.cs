@@ -41,6 +41,8 @@ public sealed unsafe class HostFile : IDisposable
     /// <summary>The path it was opened by.</summary>
     public string Path { get; }
 
+    internal SafeFileHandle Handle => _handle;
+
     /// <summary>Bytes in the file now; also right for block devices.</summary>
     public long Length => Check(Libc.Lseek(_handle, 0, Libc.SeekEnd), "find the length");
 

@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using Vitro.Storage.Disks;
 using Vitro.Storage.Files;
 using Vitro.Storage.Tracking;
@@ -65,7 +66,7 @@ public abstract class VirtualDisk : IBlockDevice
         {
             return slice.Length is >= SplitTransfer.From and <= InlineLimit ? SplitTransfer.Read(this, offset, slice)
                 : slice.Length <= InlineLimit && Read(offset, slice, cachedOnly: true) ? ValueTask.CompletedTask
-                : BlockRequest.Start(this, BlockRequest.Operation.Read, offset, slice.Length, slice);
+                : BlockRequest.StartRead(this, offset, slice);
         }
         catch (IOException error)
         {
@@ -133,6 +134,9 @@ public abstract class VirtualDisk : IBlockDevice
 
     /// <summary>Reads; false when <paramref name="cachedOnly"/> and the storage would have to be waited for.</summary>
     internal abstract bool Read(long offset, in BufferSlice target, bool cachedOnly);
+
+    /// <summary>Finds the one place in one file that holds a range; false when there is not just one. The caller is in an epoch.</summary>
+    internal abstract bool TryLocate(long offset, int length, [NotNullWhen(true)] out IDiskFile? file, out long fileOffset);
 
     internal abstract void Write(long offset, in BufferSlice source, bool durable);
 

@@ -1,4 +1,5 @@
 using System.Threading.Tasks.Sources;
+using Vitro.Platform;
 using Vitro.Storage.Files;
 
 namespace Vitro.Storage.Disks;
@@ -18,6 +19,9 @@ internal sealed class BlockRequest : IValueTaskSource
     private long _offset;
     private long _length;
     private BufferSlice _buffers;
+    private HostFile? _place;
+    private long _placeOffset;
+    private int _epoch;
 
     /// <summary>What the request does.</summary>
     internal enum Operation
@@ -44,6 +48,25 @@ internal sealed class BlockRequest : IValueTaskSource
         return task;
     }
 
+    /// <summary>A read that must wait for the storage: in the ring when it is short and in one place of a host's file, else on a thread.</summary>
+    internal static ValueTask StartRead(VirtualDisk disk, long offset, in BufferSlice target)
+    {
+        var request = Prepare(disk, Operation.Read, offset, target.Length, target);
+        var task = request.Task;
+        if (target.Length <= RingReads.Longest && request.TryFindPlace())
+        {
+            if (RingReads.TryQueue(request))
+            {
+                return task;
+            }
+
+            request.ForgetPlace();
+        }
+
+        IoThreads.Queue(request);
+        return task;
+    }
+
     /// <summary>A request that is yet to be queued.</summary>
     internal static BlockRequest Prepare(VirtualDisk disk, Operation operation, long offset, long length, in BufferSlice buffers)
     {
@@ -62,6 +85,53 @@ internal sealed class BlockRequest : IValueTaskSource
         _disk = null;
         _buffers = default;
         Return(this);
+    }
+
+    /// <summary>Bytes.</summary>
+    internal long Length => _length;
+
+    /// <summary>Prepares the read in a slot of the ring; false when it does not fit.</summary>
+    internal bool PrepareIn(IoRing ring, int slot) =>
+        ring.TryPrepareRead(slot, _place!, _placeOffset, _buffers.Buffers.Span, _buffers.Skip, (int)_length);
+
+    /// <summary>The ring is done with the read: it is complete, or to be done on a thread after all.</summary>
+    internal void LeaveRing(bool done)
+    {
+        ForgetPlace();
+        if (done)
+        {
+            _completion.SetResult(true);
+        }
+        else
+        {
+            IoThreads.Queue(this);
+        }
+    }
+
+    private bool TryFindPlace()
+    {
+        _epoch = _disk!.Changes.Epochs.Enter();
+        try
+        {
+            if (_disk.TryLocate(_offset, (int)_length, out var file, out _placeOffset) && file is HostDiskFile { Host: var host })
+            {
+                _place = host;
+                return true;
+            }
+        }
+        catch (IOException)
+        {
+            // The thread that does the read meets it too, and says so to whoever awaits it.
+        }
+
+        _disk.Changes.Epochs.Exit(_epoch);
+        return false;
+    }
+
+    private void ForgetPlace()
+    {
+        _place = null;
+        _disk!.Changes.Epochs.Exit(_epoch);
     }
 
     internal void Execute()

@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using Vitro.Storage.Files;
 using Vitro.Storage.Vhd;
 
@@ -65,6 +66,13 @@ internal sealed class FlatDisk : VirtualDisk
             target.Slice(got, target.Length - got).Clear();
         }
 
+        return true;
+    }
+
+    internal override bool TryLocate(long offset, int length, [NotNullWhen(true)] out IDiskFile? file, out long fileOffset)
+    {
+        file = _file;
+        fileOffset = offset;
         return true;
     }
 

@@ -21,7 +21,7 @@ internal static class SplitTransfer
         {
             if (!disk.Read(offset, target.Slice(0, half), cachedOnly: true))
             {
-                return BothAsync(other.Task, BlockRequest.Start(disk, BlockRequest.Operation.Read, offset, half, target.Slice(0, half)));
+                return BothAsync(other.Task, BlockRequest.StartRead(disk, offset, target.Slice(0, half)));
             }
         }
         catch (IOException error)

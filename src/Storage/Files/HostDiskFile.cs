@@ -11,6 +11,9 @@ internal sealed class HostDiskFile(HostFile file, bool readOnly) : IDiskFile
 
     public bool IsReadOnly => readOnly;
 
+    /// <summary>The file itself, for reads through a ring.</summary>
+    internal HostFile Host => file;
+
     public long Length
     {
         get

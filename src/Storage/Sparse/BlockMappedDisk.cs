@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Numerics;
 using System.Runtime.ExceptionServices;
 using Vitro.Storage.Files;
@@ -104,6 +105,40 @@ internal abstract class BlockMappedDisk : VirtualDisk
         {
             Changes.Exit(epoch);
         }
+    }
+
+    internal override bool TryLocate(long offset, int length, [NotNullWhen(true)] out IDiskFile? file, out long fileOffset)
+    {
+        var within = (int)(offset & (BlockSize - 1));
+        var block = offset >> _blockShift;
+        file = null;
+        fileOffset = 0;
+        if (length == 0 || length > BlockSize - within)
+        {
+            return false;
+        }
+
+        var entry = Lookup(block);
+        var here = entry.State == BlockState.Present;
+        if (entry.State == BlockState.Partial)
+        {
+            here = RunOfSectors(block, within / LogicalSectorSize, length / LogicalSectorSize, out var count);
+            if (count < length / LogicalSectorSize)
+            {
+                return false;
+            }
+        }
+
+        if (here)
+        {
+            file = DataFile;
+            fileOffset = entry.FileOffset + within;
+            return true;
+        }
+
+        // Parents are open for reading: their blocks stay where they are without an epoch.
+        return entry.State != BlockState.Zero && ParentDisk is not null && offset + length <= ParentDisk.Length
+            && ParentDisk.TryLocate(offset, length, out file, out fileOffset);
     }
 
     internal override void Write(long offset, in BufferSlice source, bool durable)
