@@ -151,7 +151,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
     {
         Enter(vp);
         TranslatedBlock* translated = null;
-        if (block->HostPc != null && block->SecondHost == null)
+        if (block->HostPc != null)
         {
             if (Translations!.IsFull)
             {

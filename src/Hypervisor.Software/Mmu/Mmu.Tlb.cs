@@ -161,6 +161,27 @@ internal sealed unsafe partial class Mmu
         _state->StoreTlb = suspended ? _state->SuspendedStoreTlb : _state->KernelStoreTlb;
     }
 
+    /// <summary>
+    /// Puts an address into the TLB set of the present privilege. False, with no fault raised, when it was there already or cannot be
+    /// put there: the instruction has to be interpreted.
+    /// </summary>
+    public bool TryFill(ulong linear, MmuAccess access)
+    {
+        var entry = (access == MmuAccess.Store ? _state->StoreTlb : _state->LoadTlb) + ((linear >> 12) & (TlbEntry.SetSize - 1));
+        if (linear - entry->Tag < PageSize || _checksAlignment)
+        {
+            return false;
+        }
+
+        if (!TryTranslate(linear, access, Privilege, out _))
+        {
+            _state->FaultVector = -1;
+            return false;
+        }
+
+        return linear - entry->Tag < PageSize;
+    }
+
     /// <summary>Drops everything, global translations included.</summary>
     public void FlushAll()
     {

@@ -427,7 +427,7 @@ internal unsafe ref partial struct BlockTranslator
     private void EmitBranch(DecodedInstruction* i)
     {
         RestoreFlags(scratchFree: true);
-        var isNear = IsSamePage(i->Immediate);
+        var isNear = IsLinkable(i->Immediate);
         if (isNear)
         {
             AlignDisplacement(2);

@@ -132,7 +132,7 @@ internal unsafe ref partial struct BlockTranslator
         _c.Bytes([0x48, 0x81, 0xFF]); // cmp rdi, 4096 - size
         _c.Int32(4096 - size);
         _c.Bytes([0x0F, 0x87]); // ja
-        AddCold(ColdKind.Interpret);
+        AddCold(isStore ? ColdKind.MissedStore : ColdKind.MissedLoad);
         _c.Int32(0);
         _c.Bytes([0x48, 0x8B, 0x49, 0x08]); // mov rcx, [rcx + 8]
     }

@@ -19,20 +19,20 @@ internal unsafe ref partial struct BlockTranslator
         _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0xF7, false, 0, HostRegister.Rsp, StateLayout.SystemFlags); // test
         _c.Int32((int)RFlags.Df);
         EmitColdBranch(0x85);
+        if (i->Operation == Operation.Movs)
+        {
+            EmitStringOperand(HostRegister.Rsi, count, isStore: false, shift);
+            _c.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rcx);
+        }
+
         EmitStringOperand(target, count, isStore: true, shift);
         if (i->Operation == Operation.Movs)
         {
-            _c.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rcx);
-            EmitStringOperand(HostRegister.Rsi, count, isStore: false, shift);
             _c.Store64(HostRegister.Rsp, StateLayout.Gpr(6), HostRegister.Rsi);
-            _c.Move64(HostRegister.Rsi, HostRegister.Rcx);
-            _c.Load64(HostRegister.Rdi, HostRegister.Rsp, StateLayout.Parked);
-        }
-        else
-        {
-            _c.Move64(HostRegister.Rdi, HostRegister.Rcx);
+            _c.Load64(HostRegister.Rsi, HostRegister.Rsp, StateLayout.Parked);
         }
 
+        _c.Move64(HostRegister.Rdi, HostRegister.Rcx);
         _c.Move64(HostRegister.Rcx, count);
         _c.Byte(0xF3);
         if (i->OperandSize == 2)

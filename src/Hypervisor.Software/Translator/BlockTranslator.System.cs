@@ -16,9 +16,13 @@ internal unsafe ref partial struct BlockTranslator
             case Operation.Pushf:
                 return i->OperandSize != 2;
             case Operation.MovFromSegment:
-                return i->IsMemory || i->OperandSize >= 4;
+                return true;
             case Operation.Popf:
                 return privilege == 0 && i->OperandSize != 2;
+            case Operation.MovFromControl:
+                return privilege == 0 && i->Reg is 0 or 2 or 3 or 4;
+            case Operation.Rdfsbase or Operation.Rdgsbase or Operation.Wrfsbase or Operation.Wrgsbase:
+                return i->OperandSize == 8;
             case Operation.Cli or Operation.Sti or Operation.Swapgs or Operation.Stac or Operation.Clac:
                 return privilege == 0;
             default:
@@ -63,6 +67,12 @@ internal unsafe ref partial struct BlockTranslator
                 break;
             case Operation.MovFromSegment:
                 EmitMoveFromSegment(i);
+                break;
+            case Operation.MovFromControl:
+                EmitLoadState(i->Rm, StateLayout.Control(i->Reg));
+                break;
+            case Operation.Rdfsbase or Operation.Rdgsbase or Operation.Wrfsbase or Operation.Wrgsbase:
+                EmitSegmentBase(i);
                 break;
             case Operation.Pushf:
                 EmitPushFlags();
@@ -112,12 +122,58 @@ internal unsafe ref partial struct BlockTranslator
             return;
         }
 
+        if (i->OperandSize == 2)
+        {
+            var half = Fetch(i->Rm, T0);
+            _c.Load32(HostRegister.Rcx, HostRegister.Rsp, selector);
+            _c.Byte(0x66);
+            _c.Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x8B, false, half, 0, T1); // mov half, cx
+            _c.ModRmRegister(half, T1);
+            StoreSpilled(i->Rm, half);
+            return;
+        }
+
         var home = Located(i->Rm, T0);
         _c.Load32((HostRegister)home, HostRegister.Rsp, selector);
-        if (home == T0)
+        StoreSpilled(i->Rm, home);
+    }
+
+    private void EmitLoadState(int guestRegister, int place)
+    {
+        var home = Located(guestRegister, T0);
+        _c.Load64((HostRegister)home, HostRegister.Rsp, place);
+        StoreSpilled(guestRegister, home);
+    }
+
+    private void StoreSpilled(int guestRegister, byte location)
+    {
+        if (location == T0)
         {
-            _c.Store64(HostRegister.Rsp, StateLayout.Gpr(i->Rm), HostRegister.Rdi);
+            _c.Store64(HostRegister.Rsp, StateLayout.Gpr(guestRegister), HostRegister.Rdi);
         }
+    }
+
+    private void EmitSegmentBase(DecodedInstruction* i)
+    {
+        var place = i->Operation is Operation.Rdfsbase or Operation.Wrfsbase ? StateLayout.FsBase : StateLayout.GsBase;
+        ParkLiveFlags();
+        _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0xF7, false, 0, HostRegister.Rsp, StateLayout.Cr4); // test
+        _c.Int32((int)ControlBits.Cr4Fsgsbase);
+        EmitColdBranch(0x84);
+        if (i->Operation is Operation.Rdfsbase or Operation.Rdgsbase)
+        {
+            EmitLoadState(i->Rm, place);
+            return;
+        }
+
+        // Canonical addresses only.
+        var value = Fetch(i->Rm, T0);
+        _c.Move64(HostRegister.Rcx, (HostRegister)value);
+        _c.Bytes([0x48, 0xC1, 0xF9, 47]); // sar rcx, 47
+        _c.Bytes([0x48, 0xFF, 0xC1]); // inc rcx
+        _c.Bytes([0x48, 0x83, 0xF9, 0x01]); // cmp rcx, 1
+        EmitColdBranch(0x87);
+        _c.Store64(HostRegister.Rsp, place, (HostRegister)value);
     }
 
     private void EmitPushFlags()

@@ -45,6 +45,38 @@ internal unsafe ref partial struct BlockTranslator
         EmitLoadVectors(cold->Vectors, next, _starts[next]);
     }
 
+    // RDI is the linear address less the tag of the entry at RCX.
+    private void EmitMissCold(Cold* cold)
+    {
+        _c.Bytes([0x48, 0x03, 0x39]); // add rdi, [rcx]
+        _c.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdi);
+        RestoreColdFlags(cold);
+        var next = cold->Index + 1;
+        _c.Bytes([0x48, 0x8D, 0x3D]); // lea rdi, [record]
+        _c.Int32(5);
+        EmitJump(_owner.Leave);
+
+        // Leaving puts the vector registers into their image: what counts on them has them loaded again.
+        var needsAfter = cold->Vectors != VectorNeed.None && next <= _lastVector;
+        var needsBefore = _startVectors[cold->Index] != VectorNeed.None;
+        var after = _c.Cursor + sizeof(ExitRecord);
+        var before = after + (needsAfter ? LoadVectorsSize : 0);
+        EmitRecord(
+            cold->Kind == ColdKind.MissedStore ? ExitKind.MissedStore : ExitKind.MissedLoad, (ushort)cold->Index,
+            needsAfter ? after : _starts[next], needsBefore ? before : _starts[cold->Index]);
+        if (needsAfter)
+        {
+            EmitLoadVectors(cold->Vectors, next, _starts[next]);
+        }
+
+        if (needsBefore)
+        {
+            EmitLoadVectors(_startVectors[cold->Index], cold->Index, _starts[cold->Index]);
+        }
+    }
+
+    private static int LoadVectorsSize => 12 + sizeof(ExitRecord);
+
     private void RestoreColdFlags(Cold* cold)
     {
         if (cold->FlagsParked)

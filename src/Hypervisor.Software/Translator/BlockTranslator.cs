@@ -18,6 +18,7 @@ internal unsafe ref partial struct BlockTranslator
 {
     private const int MaximumInstructions = 66;
     private const int MaximumColds = 3 * MaximumInstructions;
+    private const int WindowSize = 64;
     private const byte T0 = (byte)HostRegister.Rdi;
     private const byte T1 = (byte)HostRegister.Rcx;
     private const byte Sp = (byte)HostRegister.Rsp;
@@ -27,7 +28,9 @@ internal unsafe ref partial struct BlockTranslator
     private readonly DecodedInstruction* _instructions;
     private readonly uint* _live;
     private readonly byte** _starts;
+    private readonly VectorNeed* _startVectors;
     private readonly Cold* _colds;
+    private readonly byte* _window;
     private CodeEmitter _c;
     private TranslatedBlock* _block;
     private ulong _linear;
@@ -47,7 +50,9 @@ internal unsafe ref partial struct BlockTranslator
         _instructions = scratch;
         _live = (uint*)(scratch + MaximumInstructions);
         _starts = (byte**)(_live + (2 * MaximumInstructions));
-        _colds = (Cold*)(_starts + (2 * MaximumInstructions));
+        _startVectors = (VectorNeed*)(_starts + (2 * MaximumInstructions));
+        _colds = (Cold*)(_startVectors + (4 * MaximumInstructions));
+        _window = (byte*)(_colds + MaximumColds);
     }
 
     /// <summary>End of what was written, in the writable view.</summary>
@@ -55,7 +60,7 @@ internal unsafe ref partial struct BlockTranslator
 
     /// <summary>Memory for the work on one block.</summary>
     public static DecodedInstruction* AllocateScratch() => (DecodedInstruction*)NativeMemory.AlignedAlloc(
-        (nuint)((MaximumInstructions * sizeof(DecodedInstruction)) + (MaximumInstructions * 24) + (MaximumColds * sizeof(Cold)) + 64), 64);
+        (nuint)((MaximumInstructions * sizeof(DecodedInstruction)) + (MaximumInstructions * 40) + (MaximumColds * sizeof(Cold)) + WindowSize), 64);
 
     /// <summary>Frees it.</summary>
     public static void FreeScratch(DecodedInstruction* scratch) => NativeMemory.AlignedFree(scratch);
@@ -88,6 +93,7 @@ internal unsafe ref partial struct BlockTranslator
         for (_index = 0; _index < _count; _index++)
         {
             _starts[_index] = _c.Cursor;
+            _startVectors[_index] = _vectors;
             ends = Emit(_instructions + _index);
         }
 
@@ -108,11 +114,21 @@ internal unsafe ref partial struct BlockTranslator
     {
         var inPage = (int)(4096 - (_linear & 0xFFF));
         var source = CodeBlock.Instructions(block);
+        var code = block->HostPc;
+        if (block->SecondHost != null)
+        {
+            // One instruction across a page border.
+            Buffer.MemoryCopy(code, _window, WindowSize, inPage);
+            Buffer.MemoryCopy(block->SecondHost, _window + inPage, WindowSize - inPage, Decoder.MaximumLength);
+            code = _window;
+            inPage = WindowSize;
+        }
+
         for (var n = 0; n < _count; n++)
         {
             var offset = source[n].Offset;
             if (source[n].Operation == Operation.Invalid
-                || Decoder.Decode(block->HostPc + offset, inPage - offset, (VpMode)block->Mode, offset, _instructions + n) != DecodeStatus.Decoded)
+                || Decoder.Decode(code + offset, inPage - offset, (VpMode)block->Mode, offset, _instructions + n) != DecodeStatus.Decoded)
             {
                 _instructions[n] = source[n];
                 _instructions[n].Operation = Operation.Invalid;
@@ -277,13 +293,14 @@ internal unsafe ref partial struct BlockTranslator
         EmitRecord(kind, index, resume == 0 ? null : start + resume);
     }
 
-    private void EmitRecord(ExitKind kind, ushort index, byte* resume)
+    private void EmitRecord(ExitKind kind, ushort index, byte* resume, byte* retry = null)
     {
         var record = (ExitRecord*)_c.Cursor;
         record->Block = _block;
         record->Kind = kind;
         record->Index = index;
         record->Resume = resume == null ? 0 : (int)(resume - (byte*)record);
+        record->Retry = retry == null ? 0 : (int)(retry - (byte*)record);
         Skip(sizeof(ExitRecord));
     }
 
@@ -319,6 +336,9 @@ internal unsafe ref partial struct BlockTranslator
                     break;
                 case ColdKind.Interpret:
                     EmitInterpretCold(cold);
+                    break;
+                case ColdKind.MissedLoad or ColdKind.MissedStore:
+                    EmitMissCold(cold);
                     break;
                 case ColdKind.Vectors:
                     EmitVectorsCold(cold);
@@ -361,11 +381,24 @@ internal unsafe ref partial struct BlockTranslator
         _c.Int32(StateLayout.JumpTable(_block->Privilege));
     }
 
-    private readonly bool IsSamePage(ulong offset) => (((_linear + offset) ^ _linear) & ~0xFFFUL) == 0;
+    // Whether a branch may be linked: to an instruction that lies in the block's page, all of it.
+    private readonly bool IsLinkable(ulong offset)
+    {
+        var target = _linear + offset;
+        if (((target ^ _linear) & ~0xFFFUL) != 0 || _block->Block->SecondHost != null)
+        {
+            return false;
+        }
+
+        var inPage = 4096 - (int)(target & 0xFFF);
+        DecodedInstruction instruction;
+        return inPage >= Decoder.MaximumLength
+            || Decoder.Decode(_block->Block->HostPc + (long)offset, inPage, (VpMode)_block->Block->Mode, 0, &instruction) != DecodeStatus.NeedMore;
+    }
 
     private void EmitFallThrough(ulong offset)
     {
-        if (!IsSamePage(offset))
+        if (!IsLinkable(offset))
         {
             EmitFarJump(_linear + offset);
             return;
@@ -379,7 +412,7 @@ internal unsafe ref partial struct BlockTranslator
 
     private void EmitTaken(ulong offset)
     {
-        if (!IsSamePage(offset))
+        if (!IsLinkable(offset))
         {
             EmitFarJump(_linear + offset);
             return;
@@ -487,6 +520,8 @@ internal unsafe ref partial struct BlockTranslator
     private enum ColdKind
     {
         Interpret,
+        MissedLoad,
+        MissedStore,
         Vectors,
         Request,
         Taken,

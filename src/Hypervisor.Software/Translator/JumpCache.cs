@@ -20,7 +20,7 @@ internal static unsafe class JumpCache
     public const int Size = UseDistance + (2 * UseSize);
 
     private const int UseDistance = 2 * Slots * 8;
-    private const int FilterBits = 4096;
+    private const int FilterBits = 1 << 15;
     private const int FilterDistance = 8;
     private const int LogDistance = FilterDistance + (FilterBits / 8);
     private const int UseSize = LogDistance + (Slots * sizeof(uint));
@@ -59,20 +59,40 @@ internal static unsafe class JumpCache
         }
     }
 
-    /// <summary>Empties the slots of one page, and others with them.</summary>
+    /// <summary>Empties the slots of one page, and those that pages 64 KiB apart share with it.</summary>
     public static void ClearPage(VpState* state, ulong linear, byte* miss)
     {
         for (var privilege = 0u; privilege < 2; privilege++)
         {
-            if ((Filter(state, privilege, linear, out var bit) & bit) != 0)
+            if ((Filter(state, privilege, linear, out var bit) & bit) == 0)
             {
-                Clear(state, privilege, miss);
+                continue;
             }
+
+            var use = Use(state, privilege);
+            var table = (byte**)((byte*)state + TableDistance(privilege));
+            var log = (uint*)((byte*)use + LogDistance);
+            var page = (uint)(linear & (Slots - 1)) >> 12;
+            var kept = 0u;
+            for (var n = 0u; n < use[0]; n++)
+            {
+                // Code of a page may end in the next one.
+                if (log[n] >> 12 == page || (log[n] & 0xFFF) > 0xFF0)
+                {
+                    table[log[n]] = miss;
+                }
+                else
+                {
+                    log[kept++] = log[n];
+                }
+            }
+
+            use[0] = kept;
         }
     }
 
-    /// <summary>Enters a target; its page is in the fetch TLB.</summary>
-    public static void Set(VpState* state, uint privilege, ulong linear, bool isGlobal, byte* entry, byte* miss)
+    /// <summary>Enters a target, whose code ends in the page of <paramref name="last"/>; both pages are in the fetch TLB.</summary>
+    public static void Set(VpState* state, uint privilege, ulong linear, ulong last, bool isGlobal, byte* entry, byte* miss)
     {
         var slot = (uint)(linear & (Slots - 1));
         var table = (byte**)((byte*)state + TableDistance(privilege));
@@ -88,6 +108,7 @@ internal static unsafe class JumpCache
         }
 
         Filter(state, privilege, linear, out var bit) |= bit;
+        Filter(state, privilege, last, out bit) |= bit;
         table[slot] = entry;
     }
 
@@ -117,7 +138,8 @@ internal static unsafe class JumpCache
 
     private static ref ulong Filter(VpState* state, uint privilege, ulong linear, out ulong bit)
     {
-        var number = (uint)(linear >> 12) & (FilterBits - 1);
+        // The halves of the address space do not meet: the user's pages come and go.
+        var number = ((uint)(linear >> 12) & ((FilterBits / 2) - 1)) | ((uint)(linear >> 63) * (FilterBits / 2));
         bit = 1UL << (int)(number & 63);
         return ref ((ulong*)((byte*)Use(state, privilege) + FilterDistance))[number >> 6];
     }

@@ -41,6 +41,9 @@ internal static unsafe class StateLayout
         KernelStoreTlb = (int)((byte*)&state.KernelStoreTlb - start) - Bias;
         SuspendedLoadTlb = (int)((byte*)&state.SuspendedLoadTlb - start) - Bias;
         SuspendedStoreTlb = (int)((byte*)&state.SuspendedStoreTlb - start) - Bias;
+        Cr0 = (int)((byte*)&state.Cr0 - start) - Bias;
+        Cr2 = (int)((byte*)&state.Cr2 - start) - Bias;
+        Cr3 = (int)((byte*)&state.Cr3 - start) - Bias;
         FirstSelector = (int)((byte*)&state.Es.Selector - start) - Bias;
     }
 
@@ -100,10 +103,19 @@ internal static unsafe class StateLayout
 
     public static int SuspendedStoreTlb { get; }
 
+    private static int Cr0 { get; }
+
+    private static int Cr2 { get; }
+
+    private static int Cr3 { get; }
+
     private static int FirstSelector { get; }
 
     /// <summary>The place of a guest register.</summary>
     public static int Gpr(int number) => (number * 8) - Bias;
+
+    /// <summary>Control register 0, 2, 3 or 4.</summary>
+    public static int Control(int number) => number switch { 0 => Cr0, 2 => Cr2, 3 => Cr3, _ => Cr4 };
 
     /// <summary>The number in a segment register: ES, CS, SS, DS, FS, GS.</summary>
     public static int Selector(int segment) => FirstSelector + (segment * sizeof(SegmentCache));

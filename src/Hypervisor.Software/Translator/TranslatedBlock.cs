@@ -56,6 +56,9 @@ internal unsafe struct ExitRecord
 
     /// <summary>Bytes from the record to where execution goes on after the instruction; 0 when it does not.</summary>
     public int Resume;
+
+    /// <summary>The same to where the instruction is tried again, for misses.</summary>
+    public int Retry;
 }
 
 /// <summary>Kinds of exits.</summary>
@@ -72,6 +75,10 @@ internal enum ExitKind : ushort
     /// execution goes on had they been loaded.
     /// </summary>
     Vectors,
+
+    /// <summary>The access at VpState.Parked is not in the TLB: to be filled in, or else the instruction interpreted.</summary>
+    MissedLoad,
+    MissedStore,
 
     /// <summary>The direct branch that ends the block is taken, or not: its target is not linked yet.</summary>
     Taken,

@@ -69,7 +69,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
 
     private void RunFrom(CodeBlock* block)
     {
-        if ((_state->Mode & (uint)VpMode.Code64) == 0 || _state->Cpl is 1 or 2)
+        if (!IsTranslatedMode)
         {
             _interpreter.RunBlocks(block);
             return;
@@ -79,18 +79,41 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
         if (translated == null)
         {
             Interpret(block);
-            return;
         }
-
-        if (!IsFetchable(translated->Linear))
+        else if (TryEnterJumpCache(block, translated))
         {
-            // Waiting for the cache's lock dropped the TLB: look it all up again.
-            return;
+            RunTranslated(translated);
+        }
+    }
+
+    // CPL 1 and 2 have privileges of their own.
+    private bool IsTranslatedMode =>
+        (_state->Mode & (uint)(VpMode.Code64 | VpMode.Stepping)) == (uint)VpMode.Code64 && _state->Cpl is 0 or 3;
+
+    // False when waiting for the cache's lock dropped the TLB, so that it all has to be looked up again.
+    private bool TryEnterJumpCache(CodeBlock* block, TranslatedBlock* translated)
+    {
+        var linear = translated->Linear;
+        if (!IsFetchable(linear))
+        {
+            return false;
         }
 
-        var isGlobal = _vp.Mmu.IsFetchGlobal(translated->Linear);
-        JumpCache.Set(_state, translated->Privilege, translated->Linear, isGlobal, translated->Entry, _translations.Miss);
-        RunTranslated(translated);
+        var isGlobal = _vp.Mmu.IsFetchGlobal(linear);
+        var second = linear;
+        if (block->SecondHost != null)
+        {
+            second = (linear & ~0xFFFUL) + GuestMemory.PageSize;
+            if (!IsFetchable(second))
+            {
+                return false;
+            }
+
+            isGlobal &= _vp.Mmu.IsFetchGlobal(second);
+        }
+
+        JumpCache.Set(_state, translated->Privilege, linear, second, isGlobal, translated->Entry, _translations.Miss);
+        return true;
     }
 
     // What is kept by linear address has to be in the fetch TLB.
@@ -109,7 +132,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
             }
         }
 
-        return block->SecondHost == null ? _cache.Translate(_vp, block, linear) : null;
+        return _cache.Translate(_vp, block, linear);
     }
 
     // One instruction of a block that has no translation.
@@ -139,25 +162,45 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
             if (record->Kind == ExitKind.Jump)
             {
                 state->Rip = state->Parked;
-                return;
+                if (!TryGoOn(out translated))
+                {
+                    return;
+                }
+
+                target = translated->Body;
+                continue;
             }
 
             translated = record->Block;
             var block = translated->Block;
             switch (record->Kind)
             {
-                case ExitKind.Interpret or ExitKind.Vectors:
+                case ExitKind.MissedLoad when _vp.Mmu.TryFill(state->Parked, MmuAccess.Load):
+                case ExitKind.MissedStore when _vp.Mmu.TryFill(state->Parked, MmuAccess.Store):
+                    target = (byte*)record + record->Retry;
+                    break;
+                case ExitKind.MissedLoad or ExitKind.MissedStore or ExitKind.Interpret or ExitKind.Vectors:
                     var emptied = _cache.Emptied;
                     var instruction = CodeBlock.Instructions(block) + record->Index;
                     state->Rip = translated->Linear + instruction->Offset;
                     _exits.AddInterpreted(instruction, translated->Privilege);
+
+                    // A shadow of translated STI was over when this instruction began.
+                    state->InterruptShadow = 0;
                     var next = _interpreter.ExecuteSingle(instruction);
-                    if (record->Kind == ExitKind.Vectors || next != InstructionInterpreter.NextStep.Continue || _cache.Emptied != emptied || block->HostPc == null)
+                    if (record->Kind != ExitKind.Vectors && next == InstructionInterpreter.NextStep.Continue && _cache.Emptied == emptied
+                        && block->HostPc != null)
+                    {
+                        target = (byte*)record + record->Resume;
+                        break;
+                    }
+
+                    if (next == InstructionInterpreter.NextStep.Return || !TryGoOn(out translated))
                     {
                         return;
                     }
 
-                    target = (byte*)record + record->Resume;
+                    target = translated->Body;
                     break;
                 case ExitKind.Taken:
                     state->Rip = translated->Linear + (CodeBlock.Instructions(block) + record->Index)->Immediate;
@@ -183,6 +226,25 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
                     return;
             }
         }
+    }
+
+    // Goes on with the block at RIP, if nothing is requested.
+    private bool TryGoOn(out TranslatedBlock* translated)
+    {
+        translated = null;
+        if (_state->Requests != 0 || !IsTranslatedMode)
+        {
+            return false;
+        }
+
+        var block = _interpreter.Find(_state);
+        if (block == null)
+        {
+            return false;
+        }
+
+        translated = GetTranslation(block);
+        return translated != null && TryEnterJumpCache(block, translated);
     }
 
     // Goes on with the block at RIP, linking the branch that led there.
