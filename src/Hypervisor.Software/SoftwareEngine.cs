@@ -23,7 +23,7 @@ public sealed class SoftwareEngine : IHypervisorEngine
         // Vector and x87 instructions run as host code made at run time.
         return ExecutableMemory.Probe() is { } refusal
             ? new EngineAvailability(false, refusal)
-            : new EngineAvailability(true, "The software engine runs on every x86-64 host.");
+            : new EngineAvailability(true, $"The software engine runs on every x86-64 host. {TranslatorFactory.Describe()}");
     }
 
     /// <inheritdoc/>

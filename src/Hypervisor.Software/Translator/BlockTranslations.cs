@@ -11,7 +11,8 @@ namespace Vitro.Hypervisor.Software.Translator;
 /// </summary>
 /// <remarks>
 /// Code memory has two halves that are used in turn, as the block cache's arenas are: a half is reused only after every
-/// processor has left it, since emptying the cache is followed by a flush that all acknowledge.
+/// processor has left it, since emptying the cache is followed by a flush that all acknowledge. What blocks seldom execute lies
+/// apart from the rest, so that the host's caches hold more of that.
 /// </remarks>
 internal sealed unsafe class BlockTranslations : IDisposable
 {
@@ -26,6 +27,8 @@ internal sealed unsafe class BlockTranslations : IDisposable
     private readonly int _halfSize;
     private int _free;
     private int _limit;
+    private int _coldFree;
+    private int _coldLimit;
     private int _half;
 
     /// <summary>Maps the code memory.</summary>
@@ -76,7 +79,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     public ulong Translated { get; private set; }
 
     /// <summary>Whether it is time to start anew: no room for another block.</summary>
-    public bool IsFull => _limit - _free < LargestBlock;
+    public bool IsFull => _limit - _free < LargestBlock || _coldLimit - _coldFree < LargestBlock;
 
     /// <summary>Translates a block; null when it holds nothing to translate.</summary>
     public TranslatedBlock* Translate(SoftwareVirtualProcessor vp, CodeBlock* block, ulong linear)
@@ -104,14 +107,16 @@ internal sealed unsafe class BlockTranslations : IDisposable
             }
         }
 
-        var translator = new BlockTranslator(this, new CodeEmitter(_memory, _free, LargestBlock), _scratch, vp.State);
+        var translator = new BlockTranslator(
+            this, new CodeEmitter(_memory, _free, LargestBlock), new CodeEmitter(_memory, _coldFree, LargestBlock), _scratch, vp.State);
         var translated = translator.Translate(block, linear, privilege, _memory.Executable - _memory.Writable);
         if (translated == null)
         {
             return null;
         }
 
-        _free = (int)((translator.End - _memory.Writable + 63) & ~63);
+        _free = (int)(translator.End - _memory.Writable);
+        _coldFree = (int)(translator.ColdEnd - _memory.Writable);
         translated->Next = block->Translations;
         block->Translations = translated;
         Translated++;
@@ -190,6 +195,8 @@ internal sealed unsafe class BlockTranslations : IDisposable
     {
         _half = half;
         _free = StubSize + (half * _halfSize);
-        _limit = _free + _halfSize;
+        _limit = _free + (_halfSize / 5 * 2);
+        _coldFree = _limit;
+        _coldLimit = _free + _halfSize;
     }
 }

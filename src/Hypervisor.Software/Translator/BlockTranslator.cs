@@ -32,6 +32,7 @@ internal unsafe ref partial struct BlockTranslator
     private readonly Cold* _colds;
     private readonly byte* _window;
     private CodeEmitter _c;
+    private CodeEmitter _cold;
     private TranslatedBlock* _block;
     private ulong _linear;
     private int _count;
@@ -41,9 +42,10 @@ internal unsafe ref partial struct BlockTranslator
     private VectorNeed _vectors;
     private int _lastVector;
 
-    /// <summary>Prepares to write code at the emitter's place.</summary>
-    public BlockTranslator(BlockTranslations owner, CodeEmitter code, DecodedInstruction* scratch, VpState* state)
+    /// <summary>Prepares to write a block: what it executes at one place, its header and what it rarely executes at another.</summary>
+    public BlockTranslator(BlockTranslations owner, CodeEmitter code, CodeEmitter cold, DecodedInstruction* scratch, VpState* state)
     {
+        _cold = cold;
         _owner = owner;
         _state = state;
         _c = code;
@@ -56,7 +58,10 @@ internal unsafe ref partial struct BlockTranslator
     }
 
     /// <summary>End of what was written, in the writable view.</summary>
-    public readonly byte* End => _c.Cursor;
+    public byte* End { get; private set; }
+
+    /// <summary>End of what was written at the other place.</summary>
+    public readonly byte* ColdEnd => _c.Cursor;
 
     /// <summary>Memory for the work on one block.</summary>
     public static DecodedInstruction* AllocateScratch() => (DecodedInstruction*)NativeMemory.AlignedAlloc(
@@ -75,11 +80,11 @@ internal unsafe ref partial struct BlockTranslator
             return null;
         }
 
-        _c.Align(64);
-        _block = (TranslatedBlock*)_c.Cursor;
+        _cold.Align(8);
+        _block = (TranslatedBlock*)_cold.Cursor;
         for (var n = 0; n < sizeof(TranslatedBlock); n++)
         {
-            _c.Byte(0);
+            _cold.Byte(0);
         }
 
         _block->Block = block;
@@ -105,6 +110,8 @@ internal unsafe ref partial struct BlockTranslator
             EmitFallThrough((ulong)(last->Offset + last->Length));
         }
 
+        End = _c.Cursor;
+        _c = _cold;
         EmitColds();
         return _block;
     }
@@ -244,7 +251,7 @@ internal unsafe ref partial struct BlockTranslator
 
     private void EmitEntry()
     {
-        _c.Align(8);
+        _c.Align(16);
         _block->Entry = _c.Executable;
         _c.Bytes([0x0F, 0x1F, 0x44, 0x00, 0x00]); // nop: replaced by a jump when the block is dropped
         var distance = -(long)_linear;
@@ -279,9 +286,11 @@ internal unsafe ref partial struct BlockTranslator
     // Leaves for the interpreter to execute the present instruction, and comes back after it.
     private void EmitInterpret()
     {
-        _vectors = VectorNeed.None;
         RestoreFlags(scratchFree: true);
-        EmitRecordExit(ExitKind.Interpret, (ushort)_index, _c.Cursor, resume: 12 + sizeof(ExitRecord));
+        _vectors = VectorNeed.None;
+        _c.Byte(0xE9);
+        AddCold(ColdKind.Interpret);
+        _c.Int32(0);
     }
 
     // lea rdi, [record]; jmp leave; record. Resume counts from the start of this sequence.

@@ -3,7 +3,7 @@ using Vitro.Hypervisor.Software.Interpreter;
 
 namespace Vitro.Hypervisor.Software.Translator;
 
-/// <summary>A block translated to host code for one linear address and privilege. It lies before its code, in the writable view.</summary>
+/// <summary>A block translated to host code for one linear address and privilege. It lies in the code memory, in the writable view.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct TranslatedBlock
 {

@@ -42,6 +42,18 @@ internal sealed class TranslatorFactory(ulong from = 0, ulong to = ulong.MaxValu
             : throw new HypervisorException($"{Variable} is '{setting}': use on, off, or FROM-TO with two hexadecimal linear addresses.");
     }
 
+    /// <summary>Whether guest code is translated on a host that allows it.</summary>
+    public static string Describe()
+    {
+        var setting = Environment.GetEnvironmentVariable(Variable);
+        return setting switch
+        {
+            null or "" or "on" => "It translates guest code to host code.",
+            "off" => $"It interprets guest code, for {Variable} is off.",
+            _ => $"It translates guest code at {setting} only, as {Variable} says.",
+        };
+    }
+
     /// <inheritdoc/>
     public ICodePageObserver CreateCodePages(SoftwarePartition partition) =>
         new CodeCache(partition) { Translations = new BlockTranslations(from, to, CodeHalfSize) };
