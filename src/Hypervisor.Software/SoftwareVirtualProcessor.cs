@@ -266,7 +266,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
     /// <param name="isShadowOver">
     /// The instruction in an interrupt shadow was run; what it kept back must be served before the next one.
     /// </param>
-    private bool ServiceRequests(out bool isShadowOver)
+    internal bool ServiceRequests(out bool isShadowOver)
     {
         isShadowOver = false;
         var requests = (VpRequest)Volatile.Read(ref State->Requests);

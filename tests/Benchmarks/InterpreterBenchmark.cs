@@ -1,19 +1,13 @@
-using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Globalization;
 using Vitro.Foundation;
 using Vitro.Hypervisor.Engine;
-using Vitro.Hypervisor.Software;
-using Vitro.Hypervisor.Vid;
 
 namespace Vitro.Benchmarks;
 
 /// <summary>Instructions a second of the software engine on one loop of loads, stores, arithmetic, branches, a call and stack work.</summary>
 internal static class InterpreterBenchmark
 {
-    private const int CodeAddress = 0x10000;
-    private const int TableAddress = 0x1000;
-
     private static ReadOnlySpan<byte> Code =>
     [
         0x48, 0x8B, 0x04, 0xCB, // mov rax, [rbx+rcx*8]
@@ -56,23 +50,8 @@ internal static class InterpreterBenchmark
     /// <summary>Runs the integer loop, or that of vector instructions, for a while and prints millions of instructions a second.</summary>
     internal static void Run(TimeSpan duration, bool vector)
     {
-        using var ram = GuestMemory.Create(16 << 20);
-        using var gpa = new GpaSpace(ram);
-        using var clock = new VmClock(TimeProvider.System);
-        gpa.TryWrite(CodeAddress, vector ? VectorCode : Code);
-        WritePageTables(gpa);
-        var engine = new SoftwareEngine();
-        using var partition = engine.CreatePartition(new PartitionOptions
-        {
-            Gpa = gpa,
-            VirtualProcessorCount = 1,
-            Cpuid = engine.GetSupportedCpuid(),
-            Clock = clock,
-            Intercepts = new NoIntercepts(),
-            InterruptControllers = [new NoInterrupts()],
-        });
-        var vp = partition.VirtualProcessors[0];
-        vp.SetState(InitialState());
+        using var loop = new LoopPartition(vector ? VectorCode : Code);
+        var vp = loop.Processor;
         for (var round = 0; round < 3; round++)
         {
             var before = Instructions(vp);
@@ -93,77 +72,5 @@ internal static class InterpreterBenchmark
         var node = new InspectNode();
         vp.Inspect(node);
         return (long)node.Find("counters/instructions")!;
-    }
-
-    private static void WritePageTables(GpaSpace gpa)
-    {
-        Span<byte> entry = stackalloc byte[8];
-        ReadOnlySpan<(ulong At, ulong Value)> entries = [(0, 0x2003), (0x1000, 0x3003), (0x2000, 0x83), (0x2008, 0x20_0083)];
-        foreach (var (at, value) in entries)
-        {
-            BinaryPrimitives.WriteUInt64LittleEndian(entry, value);
-            gpa.TryWrite(TableAddress + at, entry);
-        }
-    }
-
-    private static VirtualProcessorState InitialState()
-    {
-        var state = new VirtualProcessorState
-        {
-            Rip = CodeAddress,
-            Cr0 = 0x8000_0033,
-            Cr3 = TableAddress,
-            Cr4 = 0x620,
-            Efer = 0x500,
-            Cs = new SegmentState(8, 0, uint.MaxValue, 0xA09B),
-            Ss = new SegmentState(16, 0, uint.MaxValue, 0xC093),
-            Ds = new SegmentState(16, 0, uint.MaxValue, 0xC093),
-            Es = new SegmentState(16, 0, uint.MaxValue, 0xC093),
-        };
-        state.Gpr[3] = 0x20000;
-        state.Gpr[4] = 0x9000;
-        return state;
-    }
-
-    private sealed class NoInterrupts : ILocalInterruptController
-    {
-        public bool HasPendingInterrupt => false;
-
-        public byte Cr8 { get; set; }
-
-        public bool TryAcknowledge(out byte vector)
-        {
-            vector = 0;
-            return false;
-        }
-    }
-
-    private sealed class NoIntercepts : IInterceptHandler
-    {
-        public uint ReadPort(IVirtualProcessor vp, ushort port, int size) => uint.MaxValue;
-
-        public void WritePort(IVirtualProcessor vp, ushort port, int size, uint value)
-        {
-        }
-
-        public ulong ReadMmio(IVirtualProcessor vp, ulong gpa, int size) => ulong.MaxValue;
-
-        public void WriteMmio(IVirtualProcessor vp, ulong gpa, int size, ulong value)
-        {
-        }
-
-        public bool TryReadMsr(IVirtualProcessor vp, uint msr, out ulong value)
-        {
-            value = 0;
-            return false;
-        }
-
-        public bool TryWriteMsr(IVirtualProcessor vp, uint msr, ulong value) => false;
-
-        public bool TryHypercall(IVirtualProcessor vp, in HypercallRegisters registers, out ulong result)
-        {
-            result = 0;
-            return false;
-        }
     }
 }

@@ -21,6 +21,7 @@ var benchmarks = new Dictionary<string, Func<CancellationToken, Task<int>>>(Stri
     ["engine"] = token => EngineBenchmark.RunAsync(options, token),
     ["interpreter"] = _ => RunLoop(false, "off"),
     ["translator"] = _ => RunLoop(false, "off", "on"),
+    ["pauses"] = PausesBenchmark.RunAsync,
     ["vector"] = _ => RunLoop(true, "off"),
     ["vhd"] = _ => Task.FromResult(VhdBenchmark.Run()),
 };

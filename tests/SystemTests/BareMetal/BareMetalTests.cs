@@ -13,7 +13,7 @@ public sealed class BareMetalTests
             var data = new TheoryData<string, int, bool>();
             foreach (var (subject, processors) in new[]
             {
-                ("paging", 1), ("exceptions", 1), ("interrupts", 1), ("smp", 4), ("synic", 2), ("segmentation", 1), ("legacy", 1),
+                ("paging", 1), ("exceptions", 1), ("interrupts", 1), ("smp", 4), ("litmus", 4), ("synic", 2), ("segmentation", 1), ("legacy", 1),
             })
             {
                 data.Add(subject, processors, false);

@@ -35,10 +35,12 @@ internal static class LinuxImage
     };
 
     /// <summary>A copy of the root disk that is deleted with the test.</summary>
-    internal static RootDisk CopyRootDisk()
+    internal static RootDisk CopyRootDisk() => CopyDisk(File("root.img"));
+
+    internal static RootDisk CopyDisk(string disk)
     {
         var copy = Path.Combine(Path.GetTempPath(), $"vitro-test-{Guid.NewGuid():N}.img");
-        using var process = Process.Start("cp", ["--sparse=always", File("root.img"), copy]);
+        using var process = Process.Start("cp", ["--sparse=always", disk, copy]);
         process.WaitForExit();
         Assert.Equal(0, process.ExitCode);
         return new RootDisk(copy);

@@ -1,8 +1,10 @@
 // workload NAME...              runs built-in workloads and prints VITRO-BENCH-START name, then VITRO-BENCH name seconds s sum cpu:seconds
+// workload pauses SECONDS       prints the longest time in which it did not run, and all such times, both in nanoseconds
 // workload time NAME COMMAND... runs a command and prints the same lines without what follows the unit
 #include "workload.h"
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -47,10 +49,28 @@ static int time_command(const char *name, char **command)
     return 0;
 }
 
+// Times between two looks at the clock that are longer than 50 us.
+static int watch_pauses(double seconds)
+{
+    double longest = 0, all = 0, start = now(CLOCK_MONOTONIC), last = start, time;
+    while ((time = now(CLOCK_MONOTONIC)) - start < seconds) {
+        double pause = time - last;
+        last = time;
+        if (pause < 50e-6)
+            continue;
+        all += pause;
+        longest = pause > longest ? pause : longest;
+    }
+    printf("%.0f %.0f\n", longest * 1e9, all * 1e9);
+    return 0;
+}
+
 int main(int count, char **arguments)
 {
     if (count > 1 && strcmp(arguments[1], "nothing") == 0)
         return 0; // what fork-exec starts
+    if (count == 3 && strcmp(arguments[1], "pauses") == 0)
+        return watch_pauses(atof(arguments[2]));
     if (count > 3 && strcmp(arguments[1], "time") == 0)
         return time_command(arguments[2], arguments + 3);
     for (int i = 1; i < count; i++)

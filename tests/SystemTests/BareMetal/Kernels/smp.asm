@@ -1,22 +1,14 @@
 ; Several processors (4): start-up by INIT and SIPI, atomic operations, the order of memory, shootdown of translations,
 ; code changed by one processor while others run it.
 %include "harness.inc"
+%include "phases.inc"
 
-%define APIC        0xFEE00000
-%define CPUS        4
-%define TRAMPOLINE  0x8000          ; below 1 MiB, vector 08h
 %define TABLE       0x210000
 %define WINDOW      0x40000000
 %define FRAME       0x900000
 %define FRAME2      0x901000
 %define SHARED      SCRATCH
 %define ROUNDS      20000
-
-; PHASE routine: all processors run it, each with its number in EBP, and meet at its end.
-%macro PHASE 1
-    mov rax, %1
-    call run_phase
-%endmacro
 
 main:
     mov r15d, APIC
@@ -29,11 +21,7 @@ main:
     mov cr3, rax
     mov dword [r15 + 0xF0], 0x1FF
 
-    ; The trampoline goes below 1 MiB.
-    mov rsi, trampoline
-    mov edi, TRAMPOLINE
-    mov ecx, trampoline_end - trampoline
-    rep movsb
+    PLACE_TRAMPOLINE
 
     ; --- start-up
     mov dword [alive], 1
@@ -444,93 +432,8 @@ cross_code:                         ; its immediate is aligned to 4
     mov eax, 0
     ret
 
-; ---------------------------------------------------------------- meeting points
+%include "processors.inc"
 
-; Runs RAX on all processors.
-run_phase:
-    mov [phase_routine], rax
-    mov qword [phase_left], CPUS
-    lock inc qword [phase_number]
-    mov ebp, 0
-    call rax
-    lock dec qword [phase_left]
-    mov ecx, 400000000
-.wait:
-    pause
-    cmp qword [phase_left], 0
-    loopne .wait
-    cmp qword [phase_left], 0
-    jne stuck
-    ret
-stuck:
-    mov rsi, text_stuck
-    call print
-    inc dword [failures]
-    jmp finish
-
-delay:
-    push rcx
-    mov ecx, 200000
-.loop:
-    pause
-    loop .loop
-    pop rcx
-    ret
-
-bits 16
-trampoline:
-    cli
-    mov ax, cs
-    mov ds, ax
-    o32 lgdt [trampoline_gdt - trampoline]
-    mov eax, cr0
-    or al, 1
-    mov cr0, eax
-    jmp dword CODE32:application32
-trampoline_gdt:
-    dw gdt_end - gdt - 1
-    dd gdt
-trampoline_end:
-bits 32
-application32:
-    mov ax, DATA
-    mov ds, ax
-    mov es, ax
-    mov ss, ax
-    ; A stack by arrival; the APIC identifier says which processor this is.
-    mov eax, [0xFEE00020]
-    shr eax, 24
-    mov ebp, eax
-    mov [apic_ids + eax], al
-    shl eax, 12
-    lea esp, [STACK_TOP - 0x4000 + eax]
-    call enter_long
-bits 64
-    mov ebp, ebp
-    mov r15d, APIC
-    mov dword [r15 + 0xF0], 0x1FF
-    mov r14, [phase_number]
-    lock inc dword [alive]
-.idle:
-    pause
-    cmp [phase_number], r14
-    je .idle
-    mov r14, [phase_number]
-    push r14
-    call [phase_routine]
-    pop r14
-    lock dec qword [phase_left]
-    jmp .idle
-
-text_stuck: db "FAIL a phase did not end", 10, 0
-align 64
-alive: dd 0
-apic_ids: dd 0
-align 64
-phase_routine: dq 0
-phase_number: dq 0
-align 64
-phase_left: dq 0
 align 64
 message_errors: dq 0
 buffer_errors: dq 0

@@ -1,0 +1,121 @@
+using System.Diagnostics;
+using System.Globalization;
+
+namespace Vitro.Benchmarks;
+
+/// <summary>
+/// How long a virtual processor does not run, as its guest sees it: on a quiet host, beside a machine in the same process
+/// that makes garbage all the time, and on a busy host. The peer is a native program that looks at the clock in the same way.
+/// </summary>
+internal static class PausesBenchmark
+{
+    private const int Rounds = 5;
+    private const ulong Threshold = 50_000;
+    private const double Seconds = 2;
+
+    // Looks at the time without end; sums up and counts what is more than R11 nanoseconds, and keeps the longest.
+    private static ReadOnlySpan<byte> Code =>
+    [
+        0x0F, 0x31, // rdtsc
+        0x48, 0xC1, 0xE2, 0x20, // shl rdx, 32
+        0x48, 0x09, 0xD0, // or rax, rdx
+        0x48, 0x89, 0xC1, // mov rcx, rax
+        0x4C, 0x29, 0xC1, // sub rcx, r8
+        0x49, 0x89, 0xC0, // mov r8, rax
+        0x4C, 0x39, 0xD9, // cmp rcx, r11
+        0x72, 0xE9, // jb start
+        0x48, 0x8B, 0x13, // mov rdx, [rbx]
+        0x48, 0x01, 0xCA, // add rdx, rcx
+        0x48, 0x89, 0x13, // mov [rbx], rdx
+        0x48, 0xFF, 0x43, 0x08, // inc qword [rbx+8]
+        0x48, 0x3B, 0x4B, 0x10, // cmp rcx, [rbx+16]
+        0x76, 0xD6, // jbe start
+        0x48, 0x89, 0x4B, 0x10, // mov [rbx+16], rcx
+        0xEB, 0xD0, // jmp start
+    ];
+
+    internal static async Task<int> RunAsync(CancellationToken cancellationToken)
+    {
+        var program = Path.Combine(await GuestImage.MakeAsync("tests/Workloads/build", cancellationToken), "workload");
+        List<Measure> measures = [];
+        foreach (var (title, disturb) in new (string, Func<CancellationToken, Task>)[]
+        {
+            ("quiet", _ => Task.CompletedTask), ("garbage in the process", MakeGarbageAsync), ("two busy programs", KeepBusyAsync),
+        })
+        {
+            List<double> longest = [], all = [], hostLongest = [], hostAll = [];
+            using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+            var disturbance = disturb(stop.Token);
+            for (var round = 0; round < Rounds; round++)
+            {
+                Watch(longest, all);
+                await WatchHostAsync(program, hostLongest, hostAll, cancellationToken);
+            }
+
+            await stop.CancelAsync();
+            await disturbance;
+            measures.Add(new Measure($"longest pause, {title}", "ms", MeasureKind.Cost, longest, hostLongest, "host"));
+            measures.Add(new Measure($"all pauses over 50 us, {title}", "ms/s", MeasureKind.Cost, all, hostAll, "host"));
+        }
+
+        BenchmarkReport.Publish("pauses", measures);
+        return 0;
+    }
+
+    private static void Watch(List<double> longest, List<double> all)
+    {
+        using var loop = new LoopPartition(Code);
+        Run(loop, 0.2);
+        loop.Clear();
+        Run(loop, Seconds);
+        longest.Add(loop.Read(2) / 1e6);
+        all.Add(loop.Read(0) / 1e6 / Seconds);
+    }
+
+    // The first time, compiling our own code is part of what is seen.
+    private static void Run(LoopPartition loop, double seconds)
+    {
+        var state = loop.Processor.GetState();
+        state.Gpr[8] = loop.Time;
+        state.Gpr[11] = Threshold;
+        loop.Processor.SetState(state);
+        var thread = new Thread(() => loop.Processor.Run());
+        thread.Start();
+        thread.Join(TimeSpan.FromSeconds(seconds));
+        loop.Processor.Cancel();
+        thread.Join();
+    }
+
+    private static async Task WatchHostAsync(string program, List<double> longest, List<double> all, CancellationToken cancellationToken)
+    {
+        var start = new ProcessStartInfo(program, ["pauses", Seconds.ToString(CultureInfo.InvariantCulture)]) { RedirectStandardOutput = true, UseShellExecute = false };
+        using var process = Process.Start(start) ?? throw new InvalidOperationException("The workload program did not start.");
+        var words = (await process.StandardOutput.ReadToEndAsync(cancellationToken)).Split(' ');
+        longest.Add(double.Parse(words[0], CultureInfo.InvariantCulture) / 1e6);
+        all.Add(double.Parse(words[1], CultureInfo.InvariantCulture) / 1e6 / Seconds);
+    }
+
+    // As a machine whose devices allocate for every request would, with a hundred megabytes alive.
+    private static Task MakeGarbageAsync(CancellationToken cancellationToken) => Task.Run(
+        () =>
+        {
+            var alive = new byte[100_000][];
+            for (var i = 0; !cancellationToken.IsCancellationRequested; i = (i + 1) % alive.Length)
+            {
+                alive[i] = new byte[1000];
+            }
+        },
+        CancellationToken.None);
+
+    private static async Task KeepBusyAsync(CancellationToken cancellationToken)
+    {
+        Process[] busy = [.. Enumerable.Range(0, 2).Select(_ => Process.Start("sh", ["-c", "while :; do :; done"]))];
+        await Task.Delay(Timeout.InfiniteTimeSpan, cancellationToken).ContinueWith(_ => { }, TaskScheduler.Default);
+        foreach (var process in busy)
+        {
+            process.Kill();
+            await process.WaitForExitAsync(CancellationToken.None);
+            process.Dispose();
+        }
+    }
+}

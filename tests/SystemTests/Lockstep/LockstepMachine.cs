@@ -1,0 +1,165 @@
+using System.Text;
+using Microsoft.Extensions.Time.Testing;
+using Vitro.Chipset;
+using Vitro.Configuration;
+using Vitro.Foundation;
+using Vitro.Hypervisor.Bus;
+using Vitro.Hypervisor.Engine;
+using Vitro.Hypervisor.Software;
+using Vitro.Hypervisor.Tlfs;
+using Vitro.Hypervisor.Vid;
+using Vitro.WorkerProcess;
+
+namespace Vitro.SystemTests.Lockstep;
+
+/// <summary>
+/// A machine of one processor that runs on the test's thread: time passes when the test says so, and nothing in it happens on
+/// another thread. It has the chipset and the hypervisor interface but no VMBus devices, whose hosts have threads of their own.
+/// </summary>
+internal sealed unsafe class LockstepMachine : IDisposable
+{
+    private const int SerialPort = 0x3F8;
+    private readonly FakeTimeProvider _time = new(new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero));
+    private readonly VmClock _clock;
+    private readonly GuestMemory _ram;
+    private readonly SoftwarePartition _partition;
+
+    internal LockstepMachine(VirtualMachineDefinition definition, IExecutionFactory execution)
+    {
+        _clock = new VmClock(_time);
+        _ram = GuestMemory.Create((ulong)definition.MemoryBytes);
+        Gpa = new GpaSpace(_ram);
+        var power = new PowerEvents();
+        var ports = new PortBus();
+        var chipset = new StandardChipset(
+            new ChipsetOptions
+            {
+                ProcessorCount = 1,
+                Clock = _clock,
+                PowerEvents = power,
+                LowMemoryBytes = _ram.LowRamSize,
+                HighMemoryBytes = _ram.HighRamSize,
+                SerialBackends = [new SerialBackend(new SerialTranscript())],
+            },
+            ports,
+            new MmioBus());
+
+        // What the guest sends is read at the port itself, so that no pump runs beside the processor.
+        chipset.SerialPorts[0]!.Connect(null);
+        var options = new HypervisorInterfaceOptions
+        {
+            VirtualProcessorCount = 1,
+            Interrupts = chipset.LocalApics,
+            Notifications = power,
+            ApicTimerFrequency = (ulong)LocalApic.TimerFrequency,
+            Apic = chipset.LocalApics,
+        };
+        var hypervisor = new HypervisorInterface(Gpa, _clock, options);
+        _partition = new SoftwarePartition(
+            new PartitionOptions
+            {
+                Gpa = Gpa,
+                VirtualProcessorCount = 1,
+                Cpuid = Cpuid(options.Features),
+                Clock = _clock,
+                Intercepts = new Listener(this, new InterceptRouter(ports, chipset, hypervisor)),
+                InterruptControllers = chipset.InterruptControllers,
+            },
+            execution);
+        hypervisor.Attach(_partition);
+        chipset.AttachProcessors(_partition.VirtualProcessors);
+        BootImage.Load(definition, Gpa, chipset, _partition);
+        chipset.Start();
+        hypervisor.Start();
+        Processor = _partition.Processors[0];
+        Processor.EnterGuest();
+    }
+
+    internal GpaSpace Gpa { get; }
+
+    internal SoftwareVirtualProcessor Processor { get; }
+
+    internal VpState* State => Processor.State;
+
+    /// <summary>What the guest wrote to its first serial port.</summary>
+    internal StringBuilder Serial { get; } = new();
+
+    /// <summary>Lets time pass; timers that fall due ask the processor for interrupts.</summary>
+    internal void Advance(TimeSpan time) => _time.Advance(time);
+
+    /// <summary>Serves what is requested: interrupts are delivered.</summary>
+    internal void Serve()
+    {
+        while ((State->Requests & ~(uint)VpRequest.Pause) != 0 && Processor.ServiceRequests(out _))
+        {
+        }
+    }
+
+    /// <summary>Executes to the first look at requests.</summary>
+    internal void RunBriefly()
+    {
+        Processor.Request(VpRequest.Pause);
+        Processor.Core.Run(Processor);
+        Interlocked.And(ref State->Requests, ~(uint)VpRequest.Pause);
+    }
+
+    /// <summary>Executes one instruction, or as much of a repeated one as is done between two looks at requests.</summary>
+    internal void Step()
+    {
+        var isInShadow = State->InterruptShadow != 0;
+        Processor.Request(VpRequest.Pause);
+        Processor.Core.Step(Processor);
+        Interlocked.And(ref State->Requests, ~(uint)VpRequest.Pause);
+        if (isInShadow)
+        {
+            State->InterruptShadow = 0;
+        }
+    }
+
+    public void Dispose()
+    {
+        Processor.LeaveGuest();
+        _partition.Dispose();
+        Gpa.Dispose();
+        _ram.Dispose();
+        _clock.Dispose();
+    }
+
+    // Without what gives each of the two another random number.
+    private static CpuidTable Cpuid(HypervFeatures features)
+    {
+        const uint Rdrand = 1u << 30;
+        const uint Rdseed = 1u << 18;
+        var cpuid = new SoftwareEngine().GetSupportedCpuid();
+        cpuid[1] = cpuid[1] with { Ecx = cpuid[1].Ecx & ~Rdrand };
+        cpuid[7, 0] = cpuid[7, 0] with { Ebx = cpuid[7, 0].Ebx & ~Rdseed };
+        HypervCpuid.AddTo(cpuid, features);
+        return cpuid;
+    }
+
+    private sealed class Listener(LockstepMachine machine, IInterceptHandler next) : IInterceptHandler
+    {
+        public uint ReadPort(IVirtualProcessor vp, ushort port, int size) => next.ReadPort(vp, port, size);
+
+        public void WritePort(IVirtualProcessor vp, ushort port, int size, uint value)
+        {
+            if (port == SerialPort && size == 1 && value is '\n' or (>= ' ' and < 127))
+            {
+                machine.Serial.Append((char)value);
+            }
+
+            next.WritePort(vp, port, size, value);
+        }
+
+        public ulong ReadMmio(IVirtualProcessor vp, ulong gpa, int size) => next.ReadMmio(vp, gpa, size);
+
+        public void WriteMmio(IVirtualProcessor vp, ulong gpa, int size, ulong value) => next.WriteMmio(vp, gpa, size, value);
+
+        public bool TryReadMsr(IVirtualProcessor vp, uint msr, out ulong value) => next.TryReadMsr(vp, msr, out value);
+
+        public bool TryWriteMsr(IVirtualProcessor vp, uint msr, ulong value) => next.TryWriteMsr(vp, msr, value);
+
+        public bool TryHypercall(IVirtualProcessor vp, in HypercallRegisters registers, out ulong result) =>
+            next.TryHypercall(vp, registers, out result);
+    }
+}
