@@ -126,13 +126,14 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
         {
             case InstructionResult.Next:
                 vp->Rip = NextRip(vp, instruction);
-                if (!_codeModified)
+                if (!_codeModified && (vp->InterruptShadow == 0 || Volatile.Read(ref vp->Requests) == 0))
                 {
                     return NextStep.Continue;
                 }
 
+                // What STI lets in comes in one instruction later, before a CLI there can shut it out again.
                 ClearCodeModified();
-                return NextStep.LookUp;
+                break;
             case InstructionResult.Fault:
                 return NextStep.Return;
             case InstructionResult.Leave:
