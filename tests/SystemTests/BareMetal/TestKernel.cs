@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Vitro.Configuration;
 using Vitro.WorkerProcess;
 using Xunit;
@@ -11,28 +10,7 @@ internal static class TestKernel
     private static readonly string Folder = Path.Combine(AppContext.BaseDirectory, "Kernels");
 
     /// <summary>Assembles a kernel with nasm; skips the test when there is none.</summary>
-    internal static string Assemble(string name)
-    {
-        var output = Path.Combine(Folder, name + ".elf");
-        var start = new ProcessStartInfo("nasm", ["-f", "bin", "-Werror", "-I", Folder + "/", "-o", output, Path.Combine(Folder, name + ".asm")])
-        {
-            RedirectStandardError = true,
-            UseShellExecute = false,
-        };
-        try
-        {
-            using var nasm = Process.Start(start)!;
-            var errors = nasm.StandardError.ReadToEnd();
-            nasm.WaitForExit();
-            Assert.True(nasm.ExitCode == 0, errors);
-        }
-        catch (System.ComponentModel.Win32Exception)
-        {
-            Assert.Skip("nasm is not installed: 'apt-get install nasm' as root.");
-        }
-
-        return output;
-    }
+    internal static string Assemble(string name) => Assembler.Assemble(Folder, name);
 
     internal static VirtualMachineDefinition Define(string name, int processors, string commandLine = "") => new()
     {
