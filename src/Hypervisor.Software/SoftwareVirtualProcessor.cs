@@ -54,6 +54,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
         State->FaultVector = -1;
         State->VectorsAbsent = 1;
         State->AvxAbsent = 1;
+        State->X87Absent = 1;
         State->UppersInUse = 1;
         State->Features = CpuFeatureBits.Of(options.Cpuid);
         Mmu = new Mmu(this, State, options.Gpa, options.Intercepts);

@@ -136,6 +136,14 @@ internal unsafe struct VpState
     /// <summary>Zero while the YMM registers are in the host's and the guest has AVX enabled; else 1.</summary>
     public uint AvxAbsent;
 
+    /// <summary>Zero while translated code has the x87 registers in the host's; in C# always 1.</summary>
+    public uint X87Absent;
+
+    /// <summary>Meanwhile the last x87 instruction's opcode, address and operand, which the host would tell of its own code.</summary>
+    public uint X87Opcode;
+    public ulong X87Instruction;
+    public ulong X87Data;
+
     /// <summary>What the guest's CPUID offers and the host can execute.</summary>
     public CpuFeatures Features;
 

@@ -57,6 +57,9 @@ internal sealed unsafe class BlockTranslations : IDisposable
         code.Align(16);
         LoadAvx = code.Executable;
         VectorStubs.EmitLoad(ref code, Leave, needsAvx: true);
+        code.Align(16);
+        LoadX87 = code.Executable;
+        X87Stubs.EmitLoad(ref code, Leave);
         Use(0);
     }
 
@@ -74,6 +77,9 @@ internal sealed unsafe class BlockTranslations : IDisposable
 
     /// <summary>The same for the YMM registers.</summary>
     public byte* LoadAvx { get; }
+
+    /// <summary>The same for the x87 registers.</summary>
+    public byte* LoadX87 { get; }
 
     /// <summary>Blocks translated so far.</summary>
     public ulong Translated { get; private set; }

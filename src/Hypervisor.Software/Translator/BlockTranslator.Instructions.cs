@@ -42,6 +42,8 @@ internal unsafe ref partial struct BlockTranslator
                 return i->OperandSize >= 4;
             case Operation.Vector:
                 return VectorForm.IsNative(i);
+            case Operation.X87 or Operation.Fwait:
+                return VectorForm.IsNativeX87(i);
             case >= Operation.Andn and <= Operation.Shrx:
                 return IsBitOperationTranslatable(i);
             case Operation.Movbe:
@@ -169,6 +171,9 @@ internal unsafe ref partial struct BlockTranslator
                 return false;
             case Operation.Vector:
                 EmitVector(i);
+                return false;
+            case Operation.X87 or Operation.Fwait:
+                EmitX87(i);
                 return false;
             case Operation.Div or Operation.Idiv:
                 EmitDivide(i);

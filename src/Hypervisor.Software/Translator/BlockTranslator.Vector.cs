@@ -7,42 +7,52 @@ namespace Vitro.Hypervisor.Software.Translator;
 /// <content>Vector instructions: copied, the host's vector registers being the guest's once they have been loaded.</content>
 internal unsafe ref partial struct BlockTranslator
 {
+    private static int LoadSize => 12 + sizeof(ExitRecord);
+
     // The registers an instruction needs are in from here on; if they are not, the load may fail, and the interpreter takes over.
     private void RequireVectors(VectorNeed need)
     {
-        if (_vectors >= need)
+        if (_in.Vectors < need)
         {
-            return;
+            _in.Vectors = need;
+            EmitAbsenceTest(need == VectorNeed.Avx ? StateLayout.AvxAbsent : StateLayout.VectorsAbsent, ColdKind.Vectors);
         }
+    }
 
-        _vectors = need;
-        _c.Load32(HostRegister.Rcx, HostRegister.Rsp, need == VectorNeed.Avx ? StateLayout.AvxAbsent : StateLayout.VectorsAbsent);
+    private void RequireX87()
+    {
+        if (!_in.X87)
+        {
+            _in.X87 = true;
+            EmitAbsenceTest(StateLayout.X87Absent, ColdKind.X87);
+        }
+    }
+
+    private void EmitAbsenceTest(int field, ColdKind kind)
+    {
+        _c.Load32(HostRegister.Rcx, HostRegister.Rsp, field);
         _c.Bytes([0xE3, 0x05]); // jrcxz over the jump
         _c.Byte(0xE9);
-        AddCold(ColdKind.Vectors);
+        AddCold(kind);
         _c.Int32(0);
     }
 
     private void EmitVectorsCold(Cold* cold)
     {
         RestoreColdFlags(cold);
-        EmitLoadVectors(cold->Vectors, cold->Index, (byte*)cold->Place + 4);
+        var stub = cold->Kind == ColdKind.X87 ? _owner.LoadX87 : LoaderOf(cold->In.Vectors);
+        EmitLoadRegisters(stub, cold->Index, (byte*)cold->Place + 4);
     }
 
-    // The interpreter leaves the vector registers in their image: whatever follows in the block counts on them.
     private void EmitInterpretCold(Cold* cold)
     {
         RestoreColdFlags(cold);
         var next = cold->Index + 1;
         var start = _c.Cursor;
-        if (cold->Vectors == VectorNeed.None || next > _lastVector)
-        {
-            EmitRecordExit(ExitKind.Interpret, (ushort)cold->Index, start, (int)(_starts[next] - start));
-            return;
-        }
-
-        EmitRecordExit(ExitKind.Interpret, (ushort)cold->Index, start, 12 + sizeof(ExitRecord));
-        EmitLoadVectors(cold->Vectors, next, _starts[next]);
+        var isReloading = ReloadSize(cold->In, next) != 0;
+        EmitRecordExit(
+            ExitKind.Interpret, (ushort)cold->Index, start, isReloading ? LoadSize : (int)(_starts[next] - start));
+        EmitReload(cold->In, next);
     }
 
     // RDI is the linear address less the tag of the entry at RCX.
@@ -51,31 +61,40 @@ internal unsafe ref partial struct BlockTranslator
         _c.Bytes([0x48, 0x03, 0x39]); // add rdi, [rcx]
         _c.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdi);
         RestoreColdFlags(cold);
-        var next = cold->Index + 1;
+        var index = cold->Index;
         _c.Bytes([0x48, 0x8D, 0x3D]); // lea rdi, [record]
         _c.Int32(5);
         EmitJump(_owner.Leave);
-
-        // Leaving puts the vector registers into their image: what counts on them has them loaded again.
-        var needsAfter = cold->Vectors != VectorNeed.None && next <= _lastVector;
-        var needsBefore = _startVectors[cold->Index] != VectorNeed.None;
-        var after = _c.Cursor + sizeof(ExitRecord);
-        var before = after + (needsAfter ? LoadVectorsSize : 0);
+        var after = ReloadSize(cold->In, index + 1);
+        var behind = _c.Cursor + sizeof(ExitRecord);
         EmitRecord(
-            cold->Kind == ColdKind.MissedStore ? ExitKind.MissedStore : ExitKind.MissedLoad, (ushort)cold->Index,
-            needsAfter ? after : _starts[next], needsBefore ? before : _starts[cold->Index]);
-        if (needsAfter)
-        {
-            EmitLoadVectors(cold->Vectors, next, _starts[next]);
-        }
-
-        if (needsBefore)
-        {
-            EmitLoadVectors(_startVectors[cold->Index], cold->Index, _starts[cold->Index]);
-        }
+            cold->Kind == ColdKind.MissedStore ? ExitKind.MissedStore : ExitKind.MissedLoad, (ushort)index,
+            after != 0 ? behind : _starts[index + 1], ReloadSize(_startIn[index], index) != 0 ? behind + after : _starts[index]);
+        EmitReload(cold->In, index + 1);
+        EmitReload(_startIn[index], index);
     }
 
-    private static int LoadVectorsSize => 12 + sizeof(ExitRecord);
+    // Leaving puts the vector and x87 registers into their image: what counts on them from an instruction on has them loaded again.
+    private readonly int ReloadSize(HostRegisters registers, int index) =>
+        (IsVectorReload(registers, index) ? LoadSize : 0) + (IsX87Reload(registers, index) ? LoadSize : 0);
+
+    private readonly bool IsVectorReload(HostRegisters registers, int index) => registers.Vectors != VectorNeed.None && index <= _lastVector;
+
+    private readonly bool IsX87Reload(HostRegisters registers, int index) => registers.X87 && index <= _lastX87;
+
+    private void EmitReload(HostRegisters registers, int index)
+    {
+        var x87 = IsX87Reload(registers, index);
+        if (IsVectorReload(registers, index))
+        {
+            EmitLoadRegisters(LoaderOf(registers.Vectors), index, x87 ? _c.Cursor + LoadSize : _starts[index]);
+        }
+
+        if (x87)
+        {
+            EmitLoadRegisters(_owner.LoadX87, index, _starts[index]);
+        }
+    }
 
     private void RestoreColdFlags(Cold* cold)
     {
@@ -86,11 +105,13 @@ internal unsafe ref partial struct BlockTranslator
         }
     }
 
-    private void EmitLoadVectors(VectorNeed need, int index, byte* next)
+    private readonly byte* LoaderOf(VectorNeed need) => need == VectorNeed.Avx ? _owner.LoadAvx : _owner.LoadVectors;
+
+    private void EmitLoadRegisters(byte* stub, int index, byte* next)
     {
         _c.Bytes([0x48, 0x8D, 0x3D]); // lea rdi, [record]
         _c.Int32(5);
-        EmitJump(need == VectorNeed.Avx ? _owner.LoadAvx : _owner.LoadVectors);
+        EmitJump(stub);
         EmitRecord(ExitKind.Vectors, (ushort)index, next);
     }
 
@@ -98,11 +119,26 @@ internal unsafe ref partial struct BlockTranslator
     {
         _ = VectorForm.TryFind(i, out var form);
         var isVex = (i->Prefixes & Prefixes.Vex) != 0;
-        RequireVectors(isVex ? VectorNeed.Avx : VectorNeed.Sse);
         var memory = i->IsMemory;
+        if (VectorForm.UsesMmx(form, memory))
+        {
+            RequireX87();
+        }
+
+        if (!form.Has(ThunkTraits.NoSse))
+        {
+            RequireVectors(isVex ? VectorNeed.Avx : VectorNeed.Sse);
+        }
+
         if (form.Has(ThunkTraits.ClearsUppers))
         {
             _c.Bytes([0xC5, (byte)((i->Prefixes & Prefixes.VexL) != 0 ? 0xFC : 0xF8), 0x77]);
+            return;
+        }
+
+        if (form.Has(ThunkTraits.EmptyMmx))
+        {
+            _c.Bytes([0x0F, 0x77]);
             return;
         }
 
@@ -117,7 +153,7 @@ internal unsafe ref partial struct BlockTranslator
         }
 
         SettleFlags(i, scratchFree: !memory);
-        int reg = i->Reg;
+        int reg = form.Reg == OperandKind.Mmx ? i->Reg & 7 : i->Reg;
         var regSpilled = false;
         if (form.Has(ThunkTraits.Group))
         {
@@ -130,7 +166,7 @@ internal unsafe ref partial struct BlockTranslator
             regSpilled = reg == T0;
         }
 
-        int rm = memory ? T0 : i->Rm;
+        int rm = memory ? T0 : form.Rm == OperandKind.Mmx ? i->Rm & 7 : i->Rm;
         var rmSpilled = false;
         if (!memory && form.Rm == OperandKind.General)
         {

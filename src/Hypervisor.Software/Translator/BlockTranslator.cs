@@ -28,7 +28,7 @@ internal unsafe ref partial struct BlockTranslator
     private readonly DecodedInstruction* _instructions;
     private readonly uint* _live;
     private readonly byte** _starts;
-    private readonly VectorNeed* _startVectors;
+    private readonly HostRegisters* _startIn;
     private readonly Cold* _colds;
     private readonly byte* _window;
     private CodeEmitter _c;
@@ -39,8 +39,9 @@ internal unsafe ref partial struct BlockTranslator
     private int _coldCount;
     private int _index;
     private bool _flagsParked;
-    private VectorNeed _vectors;
+    private HostRegisters _in;
     private int _lastVector;
+    private int _lastX87;
 
     /// <summary>Prepares to write a block: what it executes at one place, its header and what it rarely executes at another.</summary>
     public BlockTranslator(BlockTranslations owner, CodeEmitter code, CodeEmitter cold, DecodedInstruction* scratch, VpState* state)
@@ -52,8 +53,8 @@ internal unsafe ref partial struct BlockTranslator
         _instructions = scratch;
         _live = (uint*)(scratch + MaximumInstructions);
         _starts = (byte**)(_live + (2 * MaximumInstructions));
-        _startVectors = (VectorNeed*)(_starts + (2 * MaximumInstructions));
-        _colds = (Cold*)(_startVectors + (4 * MaximumInstructions));
+        _startIn = (HostRegisters*)(_starts + (2 * MaximumInstructions));
+        _colds = (Cold*)(_startIn + (4 * MaximumInstructions));
         _window = (byte*)(_colds + MaximumColds);
     }
 
@@ -98,7 +99,7 @@ internal unsafe ref partial struct BlockTranslator
         for (_index = 0; _index < _count; _index++)
         {
             _starts[_index] = _c.Cursor;
-            _startVectors[_index] = _vectors;
+            _startIn[_index] = _in;
             ends = Emit(_instructions + _index);
         }
 
@@ -156,6 +157,7 @@ internal unsafe ref partial struct BlockTranslator
     private void ComputeLiveness()
     {
         _lastVector = -1;
+        _lastX87 = -1;
         var last = _instructions + _count - 1;
         var live = LiveAtEnd(last);
         for (var n = _count - 1; n >= 0; n--)
@@ -166,6 +168,11 @@ internal unsafe ref partial struct BlockTranslator
             if (_lastVector < 0 && VectorForm.IsNative(_instructions + n))
             {
                 _lastVector = n;
+            }
+
+            if (_lastX87 < 0 && VectorForm.UsesX87(_instructions + n))
+            {
+                _lastX87 = n;
             }
         }
     }
@@ -287,7 +294,7 @@ internal unsafe ref partial struct BlockTranslator
     private void EmitInterpret()
     {
         RestoreFlags(scratchFree: true);
-        _vectors = VectorNeed.None;
+        _in = default;
         _c.Byte(0xE9);
         AddCold(ColdKind.Interpret);
         _c.Int32(0);
@@ -328,7 +335,7 @@ internal unsafe ref partial struct BlockTranslator
         cold->Kind = kind;
         cold->Index = _index;
         cold->FlagsParked = _flagsParked;
-        cold->Vectors = _vectors;
+        cold->In = _in;
     }
 
     private void EmitColds()
@@ -349,7 +356,7 @@ internal unsafe ref partial struct BlockTranslator
                 case ColdKind.MissedLoad or ColdKind.MissedStore:
                     EmitMissCold(cold);
                     break;
-                case ColdKind.Vectors:
+                case ColdKind.Vectors or ColdKind.X87:
                     EmitVectorsCold(cold);
                     break;
                 case ColdKind.Taken:
@@ -532,6 +539,7 @@ internal unsafe ref partial struct BlockTranslator
         MissedLoad,
         MissedStore,
         Vectors,
+        X87,
         Request,
         Taken,
         FallThrough,
@@ -545,6 +553,6 @@ internal unsafe ref partial struct BlockTranslator
         public ColdKind Kind;
         public int Index;
         public bool FlagsParked;
-        public VectorNeed Vectors;
+        public HostRegisters In;
     }
 }

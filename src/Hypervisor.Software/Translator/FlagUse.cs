@@ -1,4 +1,5 @@
 using Vitro.Hypervisor.Software.Decoding;
+using Vitro.Hypervisor.Software.Vector;
 
 namespace Vitro.Hypervisor.Software.Translator;
 
@@ -87,6 +88,11 @@ internal static unsafe class FlagUse
                 return LazyFlags.Overflow;
             case Operation.Movbe or Operation.Crc32 or Operation.Mulx or Operation.Pdep or Operation.Pext or Operation.Rorx or Operation.Sarx
                 or Operation.Shlx or Operation.Shrx:
+                return 0;
+            case Operation.X87:
+                replaced = X87Form.SetsFlags(i->Opcode, i->ModRm) ? Carry | LazyFlags.Parity | LazyFlags.Zero : 0;
+                return X87Form.ReadsFlags(i->Opcode, i->ModRm) ? Carry | LazyFlags.Parity | LazyFlags.Zero : 0;
+            case Operation.Fwait:
                 return 0;
             case Operation.Vector:
                 replaced = VectorForm.SetsFlags(i) ? All : 0;

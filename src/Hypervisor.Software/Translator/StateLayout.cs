@@ -33,6 +33,10 @@ internal static unsafe class StateLayout
         Xsave = (int)((byte*)&state.Xsave - start) - Bias;
         VectorsAbsent = (int)((byte*)&state.VectorsAbsent - start) - Bias;
         AvxAbsent = (int)((byte*)&state.AvxAbsent - start) - Bias;
+        X87Absent = (int)((byte*)&state.X87Absent - start) - Bias;
+        X87Opcode = (int)((byte*)&state.X87Opcode - start) - Bias;
+        X87Instruction = (int)((byte*)&state.X87Instruction - start) - Bias;
+        X87Data = (int)((byte*)&state.X87Data - start) - Bias;
         UppersInUse = (int)((byte*)&state.UppersInUse - start) - Bias;
         KernelGsBase = (int)((byte*)&state.KernelGsBase - start) - Bias;
         DeferredRequests = (int)((byte*)&state.DeferredRequests - start) - Bias;
@@ -86,6 +90,14 @@ internal static unsafe class StateLayout
     public static int VectorsAbsent { get; }
 
     public static int AvxAbsent { get; }
+
+    public static int X87Absent { get; }
+
+    public static int X87Opcode { get; }
+
+    public static int X87Instruction { get; }
+
+    public static int X87Data { get; }
 
     public static int UppersInUse { get; }
 

@@ -64,6 +64,7 @@ internal static unsafe class TranslationStubs
         code.Bytes([0x31, 0xC0]); // xor eax, eax: LazyFlags.Explicit
         code.Store32(HostRegister.Rsp, StateLayout.FlagOperation, HostRegister.Rax);
         VectorStubs.EmitSave(ref code);
+        X87Stubs.EmitSave(ref code);
         code.Load64(HostRegister.Rsp, HostRegister.Rsp, StateLayout.HostStack);
         for (var n = Saved.Length - 1; n >= 0; n--)
         {

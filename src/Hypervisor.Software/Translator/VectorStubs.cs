@@ -57,24 +57,24 @@ internal static unsafe class VectorStubs
     {
         code.Store64(HostRegister.Rsp, StateLayout.ParkedRax, HostRegister.Rax);
         TranslationStubs.EmitFlagsToAx(ref code);
-        var failures = stackalloc int*[4];
+        var failures = stackalloc nint[4];
         var count = 0;
         if (needsAvx)
         {
             // Had AVX been enabled when the XMM registers came in, the YMM registers would have come with them.
             CompareZero(ref code, StateLayout.VectorsAbsent);
-            failures[count++] = Branch(ref code, 0x84); // je
+            failures[count++] = (nint)Branch(ref code, 0x84); // je
         }
 
         code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0xF7, false, 0, HostRegister.Rsp, StateLayout.Mode); // test
         code.Int32((int)VpMode.FpuTrap);
-        failures[count++] = Branch(ref code, 0x85); // jnz
+        failures[count++] = (nint)Branch(ref code, 0x85); // jnz
         code.Load64(HostRegister.Rcx, HostRegister.Rsp, StateLayout.Xsave);
         code.Load32(HostRegister.Rcx, HostRegister.Rcx, XsaveArea.Mxcsr);
         code.Bytes([0xF7, 0xD1]); // not ecx
         code.Bytes([0xF7, 0xC1]); // test ecx, masks
         code.Int32(MxcsrMasks);
-        failures[count++] = Branch(ref code, 0x85);
+        failures[count++] = (nint)Branch(ref code, 0x85);
         if (Avx.IsSupported)
         {
             code.Load32(HostRegister.Rcx, HostRegister.Rsp, StateLayout.Cr4);
@@ -92,18 +92,24 @@ internal static unsafe class VectorStubs
         if (needsAvx)
         {
             CompareZero(ref code, StateLayout.AvxAbsent);
-            failures[count++] = Branch(ref code, 0x85);
+            failures[count++] = (nint)Branch(ref code, 0x85);
         }
 
         EmitLoadRegisters(ref code);
         SetWord(ref code, StateLayout.VectorsAbsent, 0);
+        EmitEnd(ref code, new ReadOnlySpan<nint>(failures, count), leave);
+    }
+
+    /// <summary>The end of a stub that loads registers: to where the record at RDI says; failed branches leave with it.</summary>
+    internal static void EmitEnd(ref CodeEmitter code, scoped ReadOnlySpan<nint> failures, byte* leave)
+    {
         EmitRestoreFlags(ref code);
         code.Bytes([0x48, 0x63, 0x4F, 0x0C]); // movsxd rcx, [rdi + ExitRecord.Resume]
         code.Bytes([0x48, 0x8D, 0x3C, 0x0F]); // lea rdi, [rdi + rcx]
         code.Bytes([0xFF, 0xE7]); // jmp rdi
-        for (var n = 0; n < count; n++)
+        foreach (var failure in failures)
         {
-            Land(ref code, failures[n]);
+            Land(ref code, (int*)failure);
         }
 
         EmitRestoreFlags(ref code);
@@ -182,7 +188,7 @@ internal static unsafe class VectorStubs
         code.Byte(1);
     }
 
-    private static void EmitRestoreFlags(ref CodeEmitter code)
+    internal static void EmitRestoreFlags(ref CodeEmitter code)
     {
         TranslationStubs.EmitFlagsFromAx(ref code);
         code.Load64(HostRegister.Rax, HostRegister.Rsp, StateLayout.ParkedRax);
@@ -190,19 +196,19 @@ internal static unsafe class VectorStubs
 
     private static void VexZeroUpper(ref CodeEmitter code) => code.Bytes([0xC5, 0xF8, 0x77]);
 
-    private static void CompareZero(ref CodeEmitter code, int field)
+    internal static void CompareZero(ref CodeEmitter code, int field)
     {
         code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x83, false, 7, HostRegister.Rsp, field);
         code.Byte(0);
     }
 
-    private static void SetWord(ref CodeEmitter code, int field, int value)
+    internal static void SetWord(ref CodeEmitter code, int field, int value)
     {
         code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0xC7, false, 0, HostRegister.Rsp, field);
         code.Int32(value);
     }
 
-    private static int* Branch(ref CodeEmitter code, int opcode)
+    internal static int* Branch(ref CodeEmitter code, int opcode)
     {
         code.Byte(0x0F);
         code.Byte(opcode);
@@ -211,5 +217,5 @@ internal static unsafe class VectorStubs
         return place;
     }
 
-    private static void Land(ref CodeEmitter code, int* place) => *place = (int)(code.Cursor - ((byte*)place + 4));
+    internal static void Land(ref CodeEmitter code, int* place) => *place = (int)(code.Cursor - ((byte*)place + 4));
 }

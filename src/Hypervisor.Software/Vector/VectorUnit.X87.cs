@@ -7,21 +7,6 @@ namespace Vitro.Hypervisor.Software.Vector;
 /// <content>x87: checks, operands and control instructions; arithmetic runs in thunks.</content>
 internal sealed unsafe partial class VectorUnit
 {
-    private const int Register = 0xC0;
-
-    // Bytes of the memory operand by opcode (D8 to DF) and ModRM.reg; negative when it is stored, 0 when there is no such instruction.
-    private static ReadOnlySpan<sbyte> MemoryOperands =>
-    [
-        4, 4, 4, 4, 4, 4, 4, 4,
-        4, 0, -4, -4, 0, 0, 0, 0,
-        4, 4, 4, 4, 4, 4, 4, 4,
-        4, -4, -4, -4, 0, 10, 0, -10,
-        8, 8, 8, 8, 8, 8, 8, 8,
-        8, -8, -8, -8, 0, 0, 0, 0,
-        2, 2, 2, 2, 2, 2, 2, 2,
-        2, -2, -2, -2, 10, 8, -10, -8,
-    ];
-
     private bool ExecuteFwait()
     {
         const ulong both = ControlBits.Cr0MonitorCoprocessor | ControlBits.Cr0TaskSwitched;
@@ -64,24 +49,13 @@ internal sealed unsafe partial class VectorUnit
                 break;
         }
 
-        if (!IsRegisterForm(opcode, modRm))
+        if (!X87Form.IsRegisterForm(opcode, modRm))
         {
             return Fault.Undefined(_state);
         }
 
         return RunX87(instruction, modRm, null, 0);
     }
-
-    private static bool IsRegisterForm(int opcode, int modRm) => opcode switch
-    {
-        0xD8 or 0xDC => true,
-        0xD9 => modRm is < 0xD1 or (>= 0xD8 and <= 0xE1) or 0xE4 or 0xE5 or (>= 0xE8 and not 0xEF),
-        0xDA => modRm is < 0xE0 or 0xE9,
-        0xDB => modRm is < 0xE0 or (>= 0xE8 and < 0xF8),
-        0xDD => modRm < 0xF0,
-        0xDE => modRm is < 0xD8 or 0xD9 or >= 0xE0,
-        _ => modRm is < 0xE0 or (>= 0xE8 and < 0xF8),
-    };
 
     private bool ExecuteX87Memory(DecodedInstruction* instruction)
     {
@@ -107,14 +81,12 @@ internal sealed unsafe partial class VectorUnit
                 break;
         }
 
-        int size = MemoryOperands[((opcode & 7) << 3) | extension];
+        var size = X87Form.MemorySize(opcode, extension, out var isStore);
         if (size == 0)
         {
             return Fault.Undefined(_state);
         }
 
-        var isStore = size < 0;
-        size = Math.Abs(size);
         if (XsaveArea.HasPendingException(Area))
         {
             return Fault.Raise(_state, Fault.FloatingPoint);
@@ -169,10 +141,9 @@ internal sealed unsafe partial class VectorUnit
 
         var area = Area;
         var oldPointer = *(ulong*)(area + XsaveArea.DataPointer);
-        var readsFlags = modRm >= Register && modRm < 0xE0 && (instruction->Opcode & ~1) == 0xDA;
-        var setsFlags = modRm >= 0xE8 && instruction->Opcode is 0xDB or 0xDF;
+        var readsFlags = X87Form.ReadsFlags(instruction->Opcode, modRm);
         var flags = thunk->Code(null, memory, null, _state, readsFlags ? LazyFlags.Get(_state) : 2);
-        if (setsFlags && modRm >= 0xE8)
+        if (X87Form.SetsFlags(instruction->Opcode, modRm))
         {
             LazyFlags.Set(_state, (uint)flags);
         }

@@ -68,6 +68,13 @@ internal sealed unsafe class ProgramMachine : IDisposable
 
     internal ReadOnlySpan<byte> Uppers => new(_vp.State->Xsave + XsaveArea.YmmHigh, 256);
 
+    /// <summary>The x87 state: control, status and tag words, last instruction, registers.</summary>
+    internal byte[] X87 =>
+    [
+        .. new ReadOnlySpan<byte>(_vp.State->Xsave, XsaveArea.Mxcsr),
+        .. new ReadOnlySpan<byte>(_vp.State->Xsave + XsaveArea.X87Registers, 128),
+    ];
+
     internal uint Mxcsr => *(uint*)(_vp.State->Xsave + XsaveArea.Mxcsr);
 
     internal uint SystemFlags => _vp.State->SystemFlags & ~RFlags.Rf;
@@ -123,6 +130,13 @@ internal sealed unsafe class ProgramMachine : IDisposable
         for (var n = 0; n < 64; n++)
         {
             ((uint*)(state->Xsave + XsaveArea.Xmm))[n] = random.Next(3) == 0 ? (uint)random.NextInt64() : 0x3F800000 + (uint)random.Next(1 << 24);
+        }
+
+        XsaveArea.InitializeX87(state->Xsave);
+        new Span<byte>(state->Xsave + XsaveArea.X87Registers, 128).Clear();
+        if (random.Next(8) == 0)
+        {
+            XsaveArea.SetControlWord(state->Xsave, (ushort)random.Next(0x10000));
         }
 
         new Span<byte>(state->Xsave + XsaveArea.YmmHigh, 256).Clear();
@@ -301,6 +315,11 @@ internal sealed class ProgramPair : IDisposable
         if (Interpreted.GsBase != Translated.GsBase)
         {
             text.Append($" gs base {Translated.GsBase:x} not {Interpreted.GsBase:x}");
+        }
+
+        if (!Interpreted.X87.AsSpan().SequenceEqual(Translated.X87))
+        {
+            text.Append($" x87 {Convert.ToHexString(Translated.X87)} not {Convert.ToHexString(Interpreted.X87)}");
         }
 
         same = Interpreted.Uppers.CommonPrefixLength(Translated.Uppers);

@@ -1,15 +1,15 @@
 using System.Runtime.Intrinsics.X86;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Thunks;
+using Vitro.Hypervisor.Software.Vector;
 using Vitro.UnitTests.Hypervisor.Software.Differential;
 
 namespace Vitro.UnitTests.Hypervisor.Software.Translator;
 
-/// <summary>Random vector instructions for <see cref="ProgramGenerator"/>: every form but those of MMX.</summary>
+/// <summary>Random vector instructions for <see cref="ProgramGenerator"/>: every form but those that store under a mask; and x87.</summary>
 internal static class VectorGenerator
 {
-    private const ThunkTraits Excluded = ThunkTraits.MmxTransition | ThunkTraits.MmxTransitionRegister | ThunkTraits.MaskedStore
-        | ThunkTraits.EmptyMmx;
+    private const ThunkTraits Excluded = ThunkTraits.MaskedStore | ThunkTraits.EmptyMmx;
 
     private static readonly List<(DecodedInstruction Instruction, ThunkForm Form)> Vex =
         [.. VexForms.All().Where(form => !form.Form.Has(ThunkTraits.Gather | ThunkTraits.MaskedStore))];
@@ -19,10 +19,14 @@ internal static class VectorGenerator
     /// <summary>Writes one; the memory operand lies around the page border RBX points to, mostly aligned.</summary>
     internal static void Emit(Random random, List<byte> code, Func<bool, int> register)
     {
-        if (Avx2.IsSupported && random.Next(2) == 0)
+        switch (random.Next(8))
         {
-            EmitVex(random, code, register);
-            return;
+            case < 4 when Avx2.IsSupported:
+                EmitVex(random, code, register);
+                return;
+            case 7:
+                EmitX87(random, code);
+                return;
         }
 
         var (map, opcode, prefix) = Legacy[random.Next(Legacy.Length)];
@@ -65,6 +69,48 @@ internal static class VectorGenerator
         if (form.Has(ThunkTraits.Immediate))
         {
             code.Add((byte)random.Next(256));
+        }
+    }
+
+    private static void EmitX87(Random random, List<byte> code)
+    {
+        if (random.Next(16) == 0)
+        {
+            // fwait, fnstsw ax, fnclex, fninit, emms; seldom fldcw [rbx]; fnstcw [rbx]
+            code.AddRange((ReadOnlySpan<byte>)(random.Next(8) switch
+            {
+                0 => [0x9B],
+                1 => [0xDF, 0xE0],
+                2 => [0xDB, 0xE2],
+                3 => [0xDB, 0xE3],
+                4 => random.Next(8) == 0 ? [0xD9, 0x6B, 0x07] : [0x90],
+                5 => [0xD9, 0x7B, 0x11],
+                6 => [0xDD, 0x7B, 0xFF],
+                _ => [0x0F, 0x77],
+            }));
+            return;
+        }
+
+        while (true)
+        {
+            var opcode = 0xD8 + random.Next(8);
+            var modRm = random.Next(256);
+            if (modRm >= 0xC0)
+            {
+                if (X87Form.IsRegisterForm(opcode, modRm))
+                {
+                    code.Add((byte)opcode);
+                    code.Add((byte)modRm);
+                    return;
+                }
+            }
+            else if (X87Form.MemorySize(opcode, (modRm >> 3) & 7, out _) != 0)
+            {
+                code.Add((byte)opcode);
+                code.Add((byte)(0x43 | (modRm & 0x38)));
+                code.Add((byte)random.Next(256));
+                return;
+            }
         }
     }
 
