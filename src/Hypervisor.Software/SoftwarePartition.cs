@@ -7,6 +7,12 @@ namespace Vitro.Hypervisor.Software;
 /// <summary>A partition run by the software engine.</summary>
 internal sealed unsafe class SoftwarePartition : IPartition, IGpaObserver
 {
+    private const ulong NanosecondsPerSecond = 1_000_000_000;
+
+    // What processors have; a counter outside would run over or make guests' arithmetic do so.
+    private const ulong SlowestTsc = 100_000_000;
+    private const ulong FastestTsc = 10_000_000_000;
+
     private readonly SoftwareVirtualProcessor[] _processors;
     private readonly Lock _exclusiveGate = new();
     private int _isExclusive;
@@ -15,6 +21,7 @@ internal sealed unsafe class SoftwarePartition : IPartition, IGpaObserver
     public SoftwarePartition(PartitionOptions options, IExecutionFactory execution)
     {
         Options = options;
+        TscFrequency = options.TscFrequency is { } rate and >= SlowestTsc and <= FastestTsc ? rate : NanosecondsPerSecond;
         Execution = execution;
         CodePages = execution.CreateCodePages(this);
         _processors = new SoftwareVirtualProcessor[options.VirtualProcessorCount];
@@ -45,14 +52,20 @@ internal sealed unsafe class SoftwarePartition : IPartition, IGpaObserver
     public ReadOnlySpan<byte> HypercallPageCode => [0x0F, 0x01, 0xC1, 0xC3];
 
     /// <inheritdoc/>
-    /// <remarks>One tick is one nanosecond of the machine's clock.</remarks>
-    public ulong TscFrequency => 1_000_000_000;
+    /// <remarks>One tick is one nanosecond of the machine's clock, unless the guest comes from an engine with another rate.</remarks>
+    public ulong TscFrequency { get; }
 
     /// <summary>Whether one processor has the memory for itself.</summary>
     internal bool IsExclusive => Volatile.Read(ref _isExclusive) != 0;
 
     /// <inheritdoc/>
-    public ulong ReadTsc() => (ulong)Options.Clock.Nanoseconds;
+    public ulong ReadTsc()
+    {
+        var nanoseconds = (ulong)Options.Clock.Nanoseconds;
+        return TscFrequency == NanosecondsPerSecond
+            ? nanoseconds
+            : (ulong)((UInt128)nanoseconds * TscFrequency / NanosecondsPerSecond);
+    }
 
     /// <inheritdoc/>
     public void Inspect(InspectNode node)

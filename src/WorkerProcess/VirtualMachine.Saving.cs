@@ -1,8 +1,6 @@
 using Microsoft.Extensions.Logging;
 using Vitro.Configuration;
 using Vitro.Foundation;
-using Vitro.Hypervisor.Engine;
-using Vitro.Hypervisor.Tlfs;
 using Vitro.WorkerProcess.Saving;
 
 namespace Vitro.WorkerProcess;
@@ -17,7 +15,7 @@ public sealed partial class VirtualMachine
         Definition = _definition,
         EngineName = EngineName,
         Clock = _clock,
-        Gpa = _gpa,
+        Ram = _ram,
         Cpuid = _cpuid,
         Partition = _partition,
         Devices = [.. Devices],
@@ -44,7 +42,7 @@ public sealed partial class VirtualMachine
 
         try
         {
-            var machine = Build(definition, host, CpuidTable.Load(saved.ReadRecord(SavedMachineFormat.Record.Cpuid, 1)));
+            var machine = Build(definition, host, GuestPromise.Of(saved));
             try
             {
                 machine.Take(saved, acceptChangedDisks);
@@ -146,15 +144,6 @@ public sealed partial class VirtualMachine
 
     private void Take(SavedMachine saved, bool acceptChangedDisks)
     {
-        var supported = EngineCatalog.Select(_definition.Engine).GetSupportedCpuid().Clone();
-        HypervCpuid.AddTo(supported, _features);
-        if (CpuidPromise.Missing(_cpuid, supported) is { } missing)
-        {
-            throw new DefinitionException(
-                "--engine", $"the guest was promised processor features that the {EngineName} engine lacks on this host ({missing})",
-                "Restore it with the engine or on the host it comes from");
-        }
-
         if (saved.Saved.TscFrequency != _partition.TscFrequency)
         {
             throw new DefinitionException(

@@ -8,6 +8,7 @@ using Vitro.Hypervisor.Tlfs;
 using Vitro.Hypervisor.Vid;
 using Vitro.Storage;
 using Vitro.Vsp.Integration.Shutdown;
+using Vitro.WorkerProcess.Saving;
 
 namespace Vitro.WorkerProcess;
 
@@ -27,7 +28,6 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
     private readonly StandardChipset _chipset;
     private readonly HypervisorInterface _hypervisor;
     private readonly CpuidTable _cpuid;
-    private readonly HypervFeatures _features;
     private readonly IPartition _partition;
     private readonly SyntheticDevices _synthetic;
     private readonly VirtualProcessorThread[] _threads;
@@ -37,12 +37,14 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
     private StartupCost? _startup;
     private long _resets;
 
-    private VirtualMachine(VirtualMachineDefinition definition, VirtualMachineHost host, CpuidTable? promised)
+    private VirtualMachine(VirtualMachineDefinition definition, VirtualMachineHost host, GuestPromise? promise)
     {
         _definition = definition;
         _log = host.Log;
         var engine = EngineCatalog.Select(definition.Engine);
         EngineName = engine.Name;
+        promise?.RequireKeptBy(engine);
+        var features = promise?.Features ?? engine.Features;
         _clock = new VmClock(host.Time);
         _clock.Pause();
         _ram = GuestMemory.Create((ulong)definition.MemoryBytes);
@@ -69,16 +71,16 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
             Notifications = _power,
             ApicTimerFrequency = (ulong)LocalApic.TimerFrequency,
             Apic = _chipset.LocalApics,
-            Features = engine.Features,
+            Features = features,
         };
         _hypervisor = new HypervisorInterface(_gpa, _clock, options);
-        _features = options.Features;
-        _cpuid = promised ?? ProcessorModel(engine, definition.ProcessorModel, _features);
+        _cpuid = promise?.Cpuid ?? ProcessorModel(engine, definition.ProcessorModel, features);
         _partition = engine.CreatePartition(new PartitionOptions
         {
             Gpa = _gpa,
             VirtualProcessorCount = definition.ProcessorCount,
             Cpuid = _cpuid,
+            TscFrequency = promise?.TscFrequency,
             Clock = _clock,
             Intercepts = new InterceptRouter(ports, _chipset, _hypervisor),
             InterruptControllers = _chipset.InterruptControllers,
@@ -105,7 +107,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
     /// <exception cref="DefinitionException">The definition, or a file it names, cannot be used.</exception>
     public static VirtualMachine Create(VirtualMachineDefinition definition, VirtualMachineHost host)
     {
-        var machine = Build(definition, host, promised: null);
+        var machine = Build(definition, host, promise: null);
         try
         {
             BootImage.Load(machine._definition, machine._gpa, machine._chipset, machine._partition);
@@ -209,11 +211,11 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
         Release();
     }
 
-    private static VirtualMachine Build(VirtualMachineDefinition definition, VirtualMachineHost host, CpuidTable? promised)
+    private static VirtualMachine Build(VirtualMachineDefinition definition, VirtualMachineHost host, GuestPromise? promise)
     {
         try
         {
-            return new VirtualMachine(definition, host, promised);
+            return new VirtualMachine(definition, host, promise);
         }
         catch (Exception error) when (error is Platform.PlatformException or HypervisorException)
         {

@@ -22,6 +22,7 @@ var benchmarks = new Dictionary<string, Func<CancellationToken, Task<int>>>(Stri
     ["interpreter"] = _ => RunLoop(false, "off"),
     ["translator"] = _ => RunLoop(false, "off", "on"),
     ["pauses"] = PausesBenchmark.RunAsync,
+    ["save"] = SaveBenchmark.RunAsync,
     ["vector"] = _ => RunLoop(true, "off"),
     ["vhd"] = _ => Task.FromResult(VhdBenchmark.Run()),
 };

@@ -52,7 +52,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
     private ulong _tscAdjust;
 
     /// <summary>The guest's time stamp counter.</summary>
-    internal ulong ReadTsc() => (ulong)_clock.Nanoseconds + State->TscOffset;
+    internal ulong ReadTsc() => Partition.ReadTsc() + State->TscOffset;
 
     private void ResetMsrs()
     {
@@ -172,7 +172,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
         {
             case MsrTsc:
                 _tscAdjust += value - ReadTsc();
-                State->TscOffset = value - (ulong)_clock.Nanoseconds;
+                State->TscOffset = value - Partition.ReadTsc();
                 return true;
             case MsrTscAdjust:
                 State->TscOffset += value - _tscAdjust;

@@ -64,6 +64,12 @@ public sealed record PartitionOptions
     /// <summary>The machine's clock.</summary>
     public required Foundation.VmClock Clock { get; init; }
 
+    /// <summary>
+    /// The rate in Hz that the guest's time stamp counter has had so far; null lets the engine choose. An engine that cannot
+    /// give it that rate chooses, too: <see cref="IPartition.TscFrequency"/> tells.
+    /// </summary>
+    public ulong? TscFrequency { get; init; }
+
     /// <summary>Where intercepts go.</summary>
     public required IInterceptHandler Intercepts { get; init; }
 

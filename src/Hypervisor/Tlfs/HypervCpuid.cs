@@ -87,6 +87,26 @@ public static class HypervCpuid
         table[0x4000_0006] = default;
     }
 
+    /// <summary>The features that a table promises: what a partition that goes on with it must accept.</summary>
+    public static HypervFeatures FeaturesOf(CpuidTable table)
+    {
+        var privileges = (Privileges)table[0x4000_0003].Eax;
+        var features = (Features)table[0x4000_0003].Edx;
+        var hints = (Hints)table[0x4000_0004].Eax;
+        return new HypervFeatures
+        {
+            ReferenceTscPage = privileges.HasFlag(Privileges.ReferenceTsc),
+            FrequencyMsrs = privileges.HasFlag(Privileges.FrequencyMsrs),
+            TscInvariant = privileges.HasFlag(Privileges.TscInvariant),
+            SyntheticTimers = privileges.HasFlag(Privileges.SyntheticTimers),
+            DirectTimers = features.HasFlag(Features.DirectTimers),
+            GuestCrash = features.HasFlag(Features.GuestCrash),
+            ClusterIpi = hints.HasFlag(Hints.ClusterIpi),
+            ApicMsrs = hints.HasFlag(Hints.ApicMsrs),
+            MaxVirtualProcessors = (int)Math.Clamp(table[0x4000_0005].Eax, 1, 64),
+        };
+    }
+
     private static Privileges GetPrivileges(HypervFeatures features)
     {
         // APIC MSRs also stand for the VP assist page, which Linux sets up whatever the hints say.

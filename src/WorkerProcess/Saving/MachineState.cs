@@ -18,7 +18,7 @@ internal sealed record MachineState
 
     internal required VmClock Clock { get; init; }
 
-    internal required GpaSpace Gpa { get; init; }
+    internal required GuestMemory Ram { get; init; }
 
     internal required CpuidTable Cpuid { get; init; }
 
@@ -30,7 +30,7 @@ internal sealed record MachineState
     /// <summary>Writes everything but the disks' record.</summary>
     internal void Save(SavedMachineWriter file)
     {
-        MemoryWriter.Write(file, Gpa);
+        MemoryWriter.Write(file, Ram);
         var saved = new SavedDefinition(
             Definition, EngineName, Clock.WallClock, Clock.Nanoseconds, Partition.TscFrequency, Partition.ReadTsc());
         file.AddRecord(Record.Machine, SavedDefinition.Version, isRequired: true, saved.Write);
@@ -57,7 +57,7 @@ internal sealed record MachineState
         file.RequireKnown(known);
 
         // Memory before the bus, whose rings are in it; the clock before whatever counts by it.
-        file.ReadMemory(Gpa);
+        file.ReadMemory(Ram);
         Clock.SetNanoseconds(file.Saved.Nanoseconds);
         foreach (var device in Devices)
         {

@@ -1,5 +1,4 @@
 using System.Numerics;
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Vitro.Foundation;
 
@@ -16,7 +15,7 @@ internal enum ChunkCodec : uint
 }
 
 /// <summary>
-/// A chunk of guest memory in the memory record, 56 bytes. Its pages that are not zero are stored one after the other; a
+/// A chunk of guest memory in the memory record, 32 bytes. Its pages that are not zero are stored one after the other; a
 /// chunk that has none is left out.
 /// </summary>
 [StructLayout(LayoutKind.Sequential, Pack = 4)]
@@ -36,10 +35,11 @@ internal struct MemoryChunk
 
     internal ChunkCodec Codec;
 
-    internal PageBitmap Pages;
+    /// <summary>A bit for each page that is stored; the others are zero.</summary>
+    internal ulong Pages;
 
     /// <summary>Bytes of its stored pages in memory.</summary>
-    internal readonly int PageBytes => Pages.Count * SavedMachineFormat.PageSize;
+    internal readonly int PageBytes => BitOperations.PopCount(Pages) * SavedMachineFormat.PageSize;
 
     /// <summary>Reads the table of chunks and checks every entry against memory and file.</summary>
     /// <exception cref="SavedStateException">An entry is out of place.</exception>
@@ -56,10 +56,10 @@ internal struct MemoryChunk
         {
             var start = (ulong)chunk.Index * SavedMachineFormat.ChunkSize;
             var isInMemory = chunk.Index >= next && start < memorySize
-                && (chunk.Pages.Last + 1UL) * SavedMachineFormat.PageSize <= memorySize - start;
+                && (ulong)(64 - BitOperations.LeadingZeroCount(chunk.Pages)) * SavedMachineFormat.PageSize <= memorySize - start;
             var isInFile = chunk.Offset >= SavedMachineFormat.HeaderSize && chunk.StoredLength <= SavedMachineFormat.ChunkSize
                 && chunk.Offset <= fileLength - chunk.StoredLength;
-            var isStored = chunk.Pages.Count > 0 && chunk.Codec switch
+            var isStored = chunk.Pages != 0 && chunk.Codec switch
             {
                 ChunkCodec.Stored => chunk.StoredLength == chunk.PageBytes,
                 ChunkCodec.Lz4 => chunk.StoredLength > 0,
@@ -75,47 +75,4 @@ internal struct MemoryChunk
 
         return chunks;
     }
-}
-
-/// <summary>Which pages of a chunk are stored; the others are zero.</summary>
-[InlineArray(SavedMachineFormat.PagesPerChunk / 64)]
-internal struct PageBitmap
-{
-    private ulong _first;
-
-    /// <summary>Pages in it.</summary>
-    internal readonly int Count
-    {
-        get
-        {
-            var count = 0;
-            foreach (var word in this)
-            {
-                count += BitOperations.PopCount(word);
-            }
-
-            return count;
-        }
-    }
-
-    /// <summary>The last page in it; 0 when there is none.</summary>
-    internal readonly uint Last
-    {
-        get
-        {
-            var last = 0;
-            var at = 0;
-            foreach (var word in this)
-            {
-                last = word == 0 ? last : at + BitOperations.Log2(word);
-                at += 64;
-            }
-
-            return (uint)last;
-        }
-    }
-
-    internal readonly bool Contains(int page) => ((this[page >> 6] >> (page & 63)) & 1) != 0;
-
-    internal void Add(int page) => this[page >> 6] |= 1UL << (page & 63);
 }

@@ -1,3 +1,4 @@
+using System.Numerics;
 using K4os.Compression.LZ4;
 using Microsoft.Win32.SafeHandles;
 using Vitro.Foundation;
@@ -10,13 +11,13 @@ namespace Vitro.WorkerProcess.Saving;
 internal static class MemoryReader
 {
     /// <exception cref="SavedStateException">The record or a chunk is damaged, or belongs to a machine with other memory.</exception>
-    internal static void Read(SafeFileHandle file, SavedStateReader record, GpaSpace gpa)
+    internal static void Read(SafeFileHandle file, SavedStateReader record, GuestMemory ram)
     {
         var size = record.UInt64(MemoryTag.Size);
         var chunkSize = record.UInt32(MemoryTag.ChunkSize);
-        if (size != gpa.Ram.Size || chunkSize != ChunkSize)
+        if (size != ram.Size || chunkSize != ChunkSize)
         {
-            throw new SavedStateException($"The file holds {size} bytes of memory in chunks of {chunkSize}; the machine has {gpa.Ram.Size} bytes.");
+            throw new SavedStateException($"The file holds {size} bytes of memory in chunks of {chunkSize}; the machine has {ram.Size} bytes.");
         }
 
         var chunks = MemoryChunk.ReadTable(record.Bytes(MemoryTag.Chunks), size, RandomAccess.GetLength(file));
@@ -29,7 +30,7 @@ internal static class MemoryReader
                 static () => new Scratch(),
                 (index, _, scratch) =>
                 {
-                    ReadChunk(file, gpa, in chunks[index], scratch);
+                    ReadChunk(file, ram, in chunks[index], scratch);
                     return scratch;
                 },
                 static _ => { });
@@ -40,7 +41,7 @@ internal static class MemoryReader
         }
     }
 
-    private static void ReadChunk(SafeFileHandle file, GpaSpace gpa, in MemoryChunk chunk, Scratch scratch)
+    private static void ReadChunk(SafeFileHandle file, GuestMemory ram, in MemoryChunk chunk, Scratch scratch)
     {
         var stored = scratch.Stored.AsSpan(0, (int)chunk.StoredLength);
         if (ReadFully(file, stored, chunk.Offset) != stored.Length || Crc32C.Compute(stored) != chunk.Checksum)
@@ -60,27 +61,20 @@ internal static class MemoryReader
             pages = unpacked;
         }
 
-        Scatter(gpa, in chunk, pages);
+        Scatter(ram, in chunk, pages);
     }
 
-    private static void Scatter(GpaSpace gpa, in MemoryChunk chunk, ReadOnlySpan<byte> pages)
+    private static void Scatter(GuestMemory ram, in MemoryChunk chunk, ReadOnlySpan<byte> pages)
     {
         var start = (ulong)chunk.Index * ChunkSize;
-        for (var page = 0; !pages.IsEmpty; page++)
+        for (var left = chunk.Pages; left != 0;)
         {
-            // Pages that follow each other are one copy.
-            var run = 0;
-            while (page + run < PagesPerChunk && chunk.Pages.Contains(page + run))
-            {
-                run++;
-            }
-
-            if (run > 0)
-            {
-                pages[..(run * PageSize)].CopyTo(gpa.GetRam(start + ((ulong)page * PageSize), run * PageSize));
-                pages = pages[(run * PageSize)..];
-                page += run;
-            }
+            // Pages that follow each other go together.
+            var first = BitOperations.TrailingZeroCount(left);
+            var run = BitOperations.TrailingZeroCount(~(left >> first));
+            ram.File.Write(start + ((ulong)first * PageSize), pages[..(run * PageSize)]);
+            pages = pages[(run * PageSize)..];
+            left = first + run == PagesPerChunk ? 0 : left & (ulong.MaxValue << (first + run));
         }
     }
 

@@ -12,10 +12,10 @@ internal static class MemoryWriter
     // A chunk that does not shrink by at least this part is quicker to read as it is.
     private const int LeastGain = 16;
 
-    internal static void Write(SavedMachineWriter file, GpaSpace gpa)
+    internal static void Write(SavedMachineWriter file, GuestMemory ram)
     {
         var entries = new List<MemoryChunk>();
-        var chunks = (int)((gpa.Ram.Size + ChunkSize - 1) / ChunkSize);
+        var chunks = (int)((ram.Size + ChunkSize - 1) / ChunkSize);
         Parallel.For(
             0,
             chunks,
@@ -23,7 +23,7 @@ internal static class MemoryWriter
             static () => new Scratch(),
             (index, _, scratch) =>
             {
-                if (TryWriteChunk(file, gpa, (uint)index, scratch, out var entry))
+                if (TryWriteChunk(file, ram, (uint)index, scratch, out var entry))
                 {
                     lock (entries)
                     {
@@ -37,33 +37,38 @@ internal static class MemoryWriter
         entries.Sort(static (a, b) => a.Index.CompareTo(b.Index));
         file.AddRecord(Record.Memory, 1, isRequired: true, writer =>
         {
-            writer.UInt64(MemoryTag.Size, gpa.Ram.Size);
+            writer.UInt64(MemoryTag.Size, ram.Size);
             writer.UInt32(MemoryTag.ChunkSize, ChunkSize);
             writer.Bytes(MemoryTag.Chunks, MemoryMarshal.AsBytes(CollectionsMarshal.AsSpan(entries)));
         });
     }
 
-    private static bool TryWriteChunk(SavedMachineWriter file, GpaSpace gpa, uint index, Scratch scratch, out MemoryChunk entry)
+    private static bool TryWriteChunk(SavedMachineWriter file, GuestMemory ram, uint index, Scratch scratch, out MemoryChunk entry)
     {
         entry = new MemoryChunk { Index = index };
         var start = (ulong)index * ChunkSize;
-        var length = (int)Math.Min(ChunkSize, gpa.Ram.Size - start);
+        var length = (int)Math.Min(ChunkSize, ram.Size - start);
 
-        // Reading a page that was never touched would give it host memory.
-        if (gpa.Ram.File.NextData(start) >= start + (ulong)length)
+        if (ram.File.NextData(start) >= start + (ulong)length)
         {
             return false;
         }
 
-        var memory = gpa.GetRam(start, length);
+        // The pages that are not zero move together.
+        var memory = scratch.Pages.AsSpan(0, length);
+        ram.File.Read(start, memory);
         var used = 0;
         for (var page = 0; page < length / PageSize; page++)
         {
             var source = memory.Slice(page * PageSize, PageSize);
             if (source.IndexOfAnyExcept((byte)0) >= 0)
             {
-                source.CopyTo(scratch.Pages.AsSpan(used));
-                entry.Pages.Add(page);
+                if (used != page * PageSize)
+                {
+                    source.CopyTo(memory[used..]);
+                }
+
+                entry.Pages |= 1UL << page;
                 used += PageSize;
             }
         }
@@ -73,7 +78,7 @@ internal static class MemoryWriter
             return false;
         }
 
-        var pages = scratch.Pages.AsSpan(0, used);
+        var pages = memory[..used];
         var packed = LZ4Codec.Encode(pages, scratch.Packed.AsSpan(0, used - (used / LeastGain)));
         entry.Codec = packed > 0 ? ChunkCodec.Lz4 : ChunkCodec.Stored;
         ReadOnlySpan<byte> stored = packed > 0 ? scratch.Packed.AsSpan(0, packed) : pages;

@@ -47,7 +47,7 @@ public sealed class SavedMachine : IDisposable, IInspectable
         SafeFileHandle file;
         try
         {
-            file = File.OpenHandle(path);
+            file = File.OpenHandle(path, options: FileOptions.SequentialScan);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
@@ -130,7 +130,7 @@ public sealed class SavedMachine : IDisposable, IInspectable
         return new SavedStateReader(ReadContent(name, record));
     }
 
-    internal void ReadMemory(GpaSpace gpa) => MemoryReader.Read(_file, ReadRecord(Record.Memory, 1), gpa);
+    internal void ReadMemory(GuestMemory ram) => MemoryReader.Read(_file, ReadRecord(Record.Memory, 1), ram);
 
     /// <summary>Every record with its content, in the order they were written.</summary>
     internal IEnumerable<(string Name, byte[] Content)> ReadRecords() =>

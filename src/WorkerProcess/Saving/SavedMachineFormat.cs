@@ -15,15 +15,14 @@ internal static class SavedMachineFormat
     internal const int HeaderSize = 64;
     internal const int ChecksumOffset = HeaderSize - 4;
 
-    /// <summary>Pages of guest memory in a chunk: enough for good compression, small enough for a processor's cache.</summary>
-    internal const int PagesPerChunk = 256;
+    /// <summary>Pages of guest memory in a chunk: as many as a word has bits, enough for good compression, and little to a processor's cache.</summary>
+    internal const int PagesPerChunk = 64;
 
     internal const int PageSize = 4096;
     internal const int ChunkSize = PagesPerChunk * PageSize;
-    internal const int BitmapSize = PagesPerChunk / 8;
 
     /// <summary>Bytes of a chunk's entry in the memory record.</summary>
-    internal const int ChunkEntrySize = 56;
+    internal const int ChunkEntrySize = 32;
 
     internal const int MaximumDirectory = 16 << 20;
     internal const int MaximumRecord = 1 << 30;

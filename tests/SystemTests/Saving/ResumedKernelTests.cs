@@ -9,16 +9,16 @@ namespace Vitro.SystemTests.Saving;
 public sealed class ResumedKernelTests
 {
     [Theory]
-    [InlineData(false, false)]
-    [InlineData(true, true)]
-    [InlineData(false, true)]
-    [InlineData(true, false)]
-    public async Task Nothing_that_the_guest_can_see_changes(bool translateBefore, bool translateAfter)
+    [InlineData(1, false, false)]
+    [InlineData(2, true, true)]
+    [InlineData(1, false, true)]
+    [InlineData(2, true, false)]
+    public async Task Nothing_that_the_guest_can_see_changes(int processors, bool translateBefore, bool translateAfter)
     {
         using var folder = new TemporaryFolder();
         using (new ExecutionChoice(translateBefore))
         {
-            await using var machine = RunningMachine.Start(TestKernel.Define("resume", processors: 1) with { MemoryBytes = 16 << 20 });
+            await using var machine = RunningMachine.Start(TestKernel.Define("resume", processors) with { MemoryBytes = 16 << 20 });
             await machine.ExpectAsync("READY", TimeSpan.FromSeconds(20));
             await machine.SaveAsync(folder["0.vmrs"]);
         }

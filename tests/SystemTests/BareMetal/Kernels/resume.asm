@@ -67,6 +67,32 @@ main:
     movups xmm %+ i, [AREA + 160 + i * 16]
     %assign i i + 1
     %endrep
+    ; The upper halves of the YMM registers, where there are any: [AREA + 2048 + i*16].
+    mov eax, 1
+    cpuid
+    mov dword [has_avx], 0
+    and ecx, 0x14000000             ; AVX and XSAVE
+    cmp ecx, 0x14000000
+    jne .no_avx
+    mov dword [has_avx], 1
+    mov rax, cr4
+    or eax, 0x40000
+    mov cr4, rax
+    xor ecx, ecx
+    xor edx, edx
+    mov eax, 7
+    xsetbv
+    mov ecx, 32
+.fill_ymm:
+    mov [AREA + 2048 + rcx*8 - 8], rcx
+    ror qword [AREA + 2048 + rcx*8 - 8], 5
+    loop .fill_ymm
+    %assign i 0
+    %rep 16
+    vinsertf128 ymm %+ i, ymm %+ i, [AREA + 2048 + i * 16], 1
+    %assign i i + 1
+    %endrep
+.no_avx:
     mov rdi, PATTERN
     mov rax, 0x9E3779B97F4A7C15
     mov ecx, PATTERN_LENGTH / 8
@@ -187,6 +213,20 @@ check_registers:
     SAME rbx, 0x8000000000000000
     mov rbx, [AREA + 512 + 48]
     SAME rbx, 0xC90FDAA22168C235
+    cmp dword [has_avx], 0
+    je .end
+    %assign i 0
+    %rep 16
+    vextractf128 [AREA + 3072 + i * 16], ymm %+ i, 1
+    %assign i i + 1
+    %endrep
+    mov rsi, AREA + 2048
+    mov rdi, AREA + 3072
+    mov ecx, 32
+    repe cmpsq
+    je .end
+    inc qword [wrong_registers]
+.end:
     ret
 
 check_clocks:
@@ -260,6 +300,7 @@ on_direct:
 
 text_ready: db "READY", 10, 0
 align 8
+has_avx: dq 0
 rounds: dq 0
 wrong_registers: dq 0
 wrong_memory: dq 0

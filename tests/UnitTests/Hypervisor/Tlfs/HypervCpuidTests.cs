@@ -62,4 +62,27 @@ public sealed class HypervCpuidTests
 
         Assert.Throws<ArgumentException>(() => HypervCpuid.AddTo(_table, new HypervFeatures()));
     }
+
+    [Theory]
+    [InlineData(true, false, true)]
+    [InlineData(false, true, false)]
+    public void The_features_can_be_read_back_from_the_leaves(bool timers, bool invariant, bool apic)
+    {
+        var features = new HypervFeatures
+        {
+            SyntheticTimers = timers,
+            DirectTimers = timers,
+            TscInvariant = invariant,
+            ReferenceTscPage = invariant,
+            FrequencyMsrs = !invariant,
+            GuestCrash = timers,
+            ApicMsrs = apic,
+            ClusterIpi = !apic,
+            MaxVirtualProcessors = 7,
+        };
+        var table = new CpuidTable();
+        HypervCpuid.AddTo(table, features);
+
+        Assert.Equal(features, HypervCpuid.FeaturesOf(table));
+    }
 }

@@ -23,11 +23,11 @@ internal static class SavedFile
         HasDebugExit = true,
     };
 
-    internal static string Write(TemporaryFolder folder, GpaSpace gpa, Action<SavedMachineWriter>? more = null)
+    internal static string Write(TemporaryFolder folder, GuestMemory ram, Action<SavedMachineWriter>? more = null)
     {
         var path = folder.File("saved.vmrs");
         using var file = SavedMachineWriter.Create(path);
-        MemoryWriter.Write(file, gpa);
+        MemoryWriter.Write(file, ram);
         file.AddRecord(
             SavedMachineFormat.Record.Machine,
             SavedDefinition.Version,
@@ -40,14 +40,14 @@ internal static class SavedFile
     }
 
     /// <summary>Memory with pages that shrink, pages that do not, and holes between them.</summary>
-    internal static void FillMemory(GpaSpace gpa)
+    internal static void FillMemory(GuestMemory ram)
     {
         var random = new Random(1);
         for (var page = 0; page < MemoryBytes / 4096; page += 1 + random.Next(40))
         {
             for (var i = random.Next(6); i >= 0 && page < MemoryBytes / 4096; i--, page++)
             {
-                var bytes = gpa.GetRam((ulong)page * 4096, 4096);
+                var bytes = new byte[4096];
                 if (page % 3 == 0)
                 {
                     random.NextBytes(bytes);
@@ -57,6 +57,8 @@ internal static class SavedFile
                     bytes[random.Next(4096)] = (byte)page;
                     bytes[4095] = 1;
                 }
+
+                ram.File.Write((ulong)page * 4096, bytes);
             }
         }
     }

@@ -10,17 +10,11 @@ public sealed class SavedMachineTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
     private readonly GuestMemory _ram = GuestMemory.Create(SavedFile.MemoryBytes);
-    private readonly GpaSpace _gpa;
 
-    public SavedMachineTests()
-    {
-        _gpa = new GpaSpace(_ram);
-        SavedFile.FillMemory(_gpa);
-    }
+    public SavedMachineTests() => SavedFile.FillMemory(_ram);
 
     public void Dispose()
     {
-        _gpa.Dispose();
         _ram.Dispose();
         _folder.Dispose();
     }
@@ -28,25 +22,23 @@ public sealed class SavedMachineTests : IDisposable
     [Fact]
     public void Memory_and_definition_come_back()
     {
-        using var saved = SavedMachine.Open(SavedFile.Write(_folder, _gpa));
+        using var saved = SavedMachine.Open(SavedFile.Write(_folder, _ram));
 
         Assert.Equivalent(SavedFile.Definition, saved.Definition, strict: true);
         Assert.Equal((123_456_789, 1_000_000_000UL, 42UL), (saved.Saved.Nanoseconds, saved.Saved.TscFrequency, saved.Saved.Tsc));
         Assert.Equal("software", saved.EngineName);
         using var ram = GuestMemory.Create(SavedFile.MemoryBytes);
-        using var gpa = new GpaSpace(ram);
-        saved.ReadMemory(gpa);
-        Assert.True(_gpa.GetRam(0, SavedFile.MemoryBytes).SequenceEqual(gpa.GetRam(0, SavedFile.MemoryBytes)));
+        saved.ReadMemory(ram);
+        Assert.True(Content(_ram).AsSpan().SequenceEqual(Content(ram)));
     }
 
     [Fact]
     public void Memory_never_touched_takes_no_room_and_stays_untouched()
     {
         using var ram = GuestMemory.Create(8UL << 30);
-        using var gpa = new GpaSpace(ram);
-        gpa.GetRam(5UL << 30, 1)[0] = 1;
+        ram.File.Write(5UL << 30, [1]);
 
-        var path = SavedFile.Write(_folder, gpa);
+        var path = SavedFile.Write(_folder, ram);
 
         Assert.InRange(new FileInfo(path).Length, 1, 4096);
         Assert.True(ram.File.NextData(0) >= 4UL << 30, "Looking for data has touched memory.");
@@ -55,7 +47,7 @@ public sealed class SavedMachineTests : IDisposable
     [Fact]
     public void The_file_is_its_users_alone_and_nothing_lies_beside_it()
     {
-        var path = SavedFile.Write(_folder, _gpa);
+        var path = SavedFile.Write(_folder, _ram);
 
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(path));
         Assert.Equal([path], Directory.GetFiles(_folder.Root));
@@ -64,11 +56,11 @@ public sealed class SavedMachineTests : IDisposable
     [Fact]
     public void A_file_that_is_not_finished_leaves_the_old_one_and_nothing_else()
     {
-        var path = SavedFile.Write(_folder, _gpa);
+        var path = SavedFile.Write(_folder, _ram);
         var before = File.ReadAllBytes(path);
         using (var file = SavedMachineWriter.Create(path))
         {
-            MemoryWriter.Write(file, _gpa);
+            MemoryWriter.Write(file, _ram);
         }
 
         Assert.Equal(before, File.ReadAllBytes(path));
@@ -78,7 +70,7 @@ public sealed class SavedMachineTests : IDisposable
     [Fact]
     public void A_record_may_be_written_again_in_place()
     {
-        var path = SavedFile.Write(_folder, _gpa, file =>
+        var path = SavedFile.Write(_folder, _ram, file =>
         {
             file.AddRecord("later", 1, isRequired: true, writer => writer.UInt64(1, 1));
             file.Seal();
@@ -92,7 +84,7 @@ public sealed class SavedMachineTests : IDisposable
     [Fact]
     public void A_part_that_is_not_known_is_refused_only_when_it_is_required()
     {
-        var path = SavedFile.Write(_folder, _gpa, file =>
+        var path = SavedFile.Write(_folder, _ram, file =>
         {
             file.AddRecord("optional", 1, isRequired: false, _ => { });
             file.AddRecord("required", 3, isRequired: true, _ => { });
@@ -111,11 +103,10 @@ public sealed class SavedMachineTests : IDisposable
     [Fact]
     public void A_changed_bit_anywhere_is_found()
     {
-        var path = SavedFile.Write(_folder, _gpa);
+        var path = SavedFile.Write(_folder, _ram);
         var bytes = File.ReadAllBytes(path);
         var random = new Random(2);
         using var ram = GuestMemory.Create(SavedFile.MemoryBytes);
-        using var gpa = new GpaSpace(ram);
         for (var i = 0; i < 300; i++)
         {
             // The header and the directory, which are small beside the memory, each get their share.
@@ -124,7 +115,7 @@ public sealed class SavedMachineTests : IDisposable
             bytes[at] ^= bit;
             File.WriteAllBytes(path, bytes);
 
-            Assert.Throws<SavedStateException>(() => ReadAll(path, gpa));
+            Assert.Throws<SavedStateException>(() => ReadAll(path, ram));
             bytes[at] ^= bit;
         }
     }
@@ -137,7 +128,7 @@ public sealed class SavedMachineTests : IDisposable
     [InlineData(100_000)]
     public void A_file_that_was_cut_is_refused(int length)
     {
-        var path = SavedFile.Write(_folder, _gpa);
+        var path = SavedFile.Write(_folder, _ram);
         using (var file = File.OpenWrite(path))
         {
             file.SetLength(length);
@@ -149,16 +140,22 @@ public sealed class SavedMachineTests : IDisposable
     [Fact]
     public void Memory_of_another_size_is_refused()
     {
-        using var saved = SavedMachine.Open(SavedFile.Write(_folder, _gpa));
+        using var saved = SavedMachine.Open(SavedFile.Write(_folder, _ram));
         using var ram = GuestMemory.Create(SavedFile.MemoryBytes / 2);
-        using var gpa = new GpaSpace(ram);
 
-        Assert.Throws<SavedStateException>(() => saved.ReadMemory(gpa));
+        Assert.Throws<SavedStateException>(() => saved.ReadMemory(ram));
     }
 
-    private static void ReadAll(string path, GpaSpace gpa)
+    private static byte[] Content(GuestMemory ram)
+    {
+        var bytes = new byte[ram.Size];
+        ram.File.Read(0, bytes);
+        return bytes;
+    }
+
+    private static void ReadAll(string path, GuestMemory ram)
     {
         using var saved = SavedMachine.Open(path);
-        saved.ReadMemory(gpa);
+        saved.ReadMemory(ram);
     }
 }
