@@ -46,6 +46,17 @@ public sealed unsafe class HostFile : IDisposable
     /// <summary>Bytes in the file now; also right for block devices.</summary>
     public long Length => Check(Libc.Lseek(_handle, 0, Libc.SeekEnd), "find the length");
 
+    /// <summary>Bytes of storage the file takes or has reserved (statx(2), in blocks of 512 bytes).</summary>
+    public long AllocatedLength
+    {
+        get
+        {
+            var result = stackalloc byte[Libc.StatxSize];
+            Check(Libc.Statx(_handle, "", Libc.AtEmptyPath, Libc.StatxBlocks, result), "find the space of");
+            return *(long*)(result + Libc.StatxBlocksOffset) * Libc.StatxBlockSize;
+        }
+    }
+
     /// <summary>Opens or creates a file.</summary>
     /// <exception cref="PlatformException">The host refuses.</exception>
     public static HostFile Open(string path, HostFileMode mode)
@@ -212,6 +223,11 @@ public sealed unsafe class HostFile : IDisposable
     /// <returns>False when this file system cannot; nothing has changed then.</returns>
     public bool TryPunchHole(long offset, long length) =>
         TryAllocate(Libc.FallocPunchHole | Libc.FallocKeepSize, offset, length, "punch a hole in");
+
+    /// <summary>Makes a range read as zero and keeps, or takes, space for it; the length stays.</summary>
+    /// <returns>False when this file system cannot; nothing has changed then.</returns>
+    public bool TryZeroRange(long offset, long length) =>
+        TryAllocate(Libc.FallocZeroRange | Libc.FallocKeepSize, offset, length, "zero a range of");
 
     /// <summary>Reserves space for a range, extending the file if need be; what was there stays.</summary>
     /// <returns>False when this file system cannot; nothing has changed then.</returns>

@@ -22,6 +22,12 @@ internal static partial class Libc
 
     internal const int FallocZeroRange = 0x10;
 
+    internal const int AtEmptyPath = 0x1000;
+    internal const uint StatxBlocks = 0x400;
+    internal const int StatxSize = 256;
+    internal const int StatxBlocksOffset = 48;
+    internal const int StatxBlockSize = 512;
+
     internal const int OfdSetLock = 37;
     internal const short LockRead = 0;
     internal const short LockWrite = 1;
@@ -57,6 +63,9 @@ internal static partial class Libc
 
     [LibraryImport("libc", EntryPoint = "fallocate", SetLastError = true)]
     internal static partial int Fallocate(SafeFileHandle file, int mode, long offset, long length);
+
+    [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static unsafe partial int Statx(SafeFileHandle file, string path, int flags, uint mask, byte* result);
 
     [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
     internal static partial int Fcntl(SafeFileHandle file, int command, ref FileLock argument);

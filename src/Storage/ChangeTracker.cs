@@ -12,7 +12,7 @@ public readonly record struct ChangedRange(long Offset, long Length);
 /// <summary>Remembers, through restarts and crashes, which parts of a VHDX have changed since a point in time.</summary>
 /// <remarks>
 /// <para>The record is a file beside the disk (<c>.rct</c>). It may say "changed" of what did not change, never the contrary: a
-/// region of 4,096 granules is durably marked before its first change of a session; the exact bits are kept in memory and stored
+/// region of 4,096 granules, with its neighbours, is durably marked before its first change of a session; the exact bits are kept in memory and stored
 /// at the end. After a crash, marked regions count as changed whole. Changes made while nobody tracked are noticed by the file's
 /// write identity, which every session that writes renews (a merge into the disk too, which leaves the data identity as it is),
 /// and then all counts as changed.</para>
@@ -24,6 +24,8 @@ public sealed class ChangeTracker : IChangeObserver, IDisposable
     private const int SmallestGranule = 64 << 10;
     private const long MostGranules = 8 << 20;
     private const int WordBits = 64;
+    private const int FirstGroup = 4;
+    private const int LargestGroup = 16;
 
     private readonly IDiskFileSystem _files;
     private readonly VhdxDisk _disk;
@@ -32,6 +34,7 @@ public sealed class ChangeTracker : IChangeObserver, IDisposable
     private IDiskFile _file;
     private ChangeTrackingHeader _header;
     private State _state;
+    private int _group = FirstGroup;
     private bool _begun;
     private bool _disposed;
 
@@ -213,9 +216,11 @@ public sealed class ChangeTracker : IChangeObserver, IDisposable
                 _begun = true;
             }
 
-            state.StoreRegion(_file, region);
+            // Each mark waits for the storage, so one serves its neighbours too, and more of them the more the disk is changed.
+            state.StoreRegions(_file, region, _group);
             _file.Flush();
-            state.SetRegion(region);
+            state.SetRegions(region, _group);
+            _group = Math.Min(_group * 2, LargestGroup);
         }
     }
 
@@ -236,7 +241,7 @@ public sealed class ChangeTracker : IChangeObserver, IDisposable
 
         internal bool RegionIsMarked(long region) => (Volatile.Read(ref _regions[region / WordBits]) >> (int)(region % WordBits) & 1) != 0;
 
-        internal void SetRegion(long region) => Interlocked.Or(ref _regions[region / WordBits], 1L << (int)(region % WordBits));
+        internal void SetRegions(long region, int group) => Interlocked.Or(ref _regions[region / WordBits], Mask(region, group));
 
         internal void Set(long granule)
         {
@@ -291,11 +296,14 @@ public sealed class ChangeTracker : IChangeObserver, IDisposable
 
         internal void ClearRegions(IDiskFile file) => file.Write(ChangeTrackingHeader.Size, new byte[_regions.Length * sizeof(long)]);
 
-        internal void StoreRegion(IDiskFile file, long region)
+        internal void StoreRegions(IDiskFile file, long region, int group)
         {
-            Span<long> word = [_regions[region / WordBits] | 1L << (int)(region % WordBits)];
+            Span<long> word = [_regions[region / WordBits] | Mask(region, group)];
             file.Write(ChangeTrackingHeader.Size + (region / WordBits * sizeof(long)), MemoryMarshal.AsBytes(word));
         }
+
+        // The group, aligned to its size, a power of two below 64: in one word of the file, which is written whole or not at all.
+        private static long Mask(long region, int group) => ((1L << group) - 1) << (int)(region % WordBits & -group);
 
         internal List<ChangedRange> Ranges(ChangeTrackingHeader header)
         {

@@ -45,6 +45,11 @@ internal static class VhdInfoCommand
             }
 
             lines.AddRange(info.Parents.Select(parent => ("Parent", parent)));
+            if (info.ParentWrittenLater)
+            {
+                lines.Add(("Parent's time", "written to after this disk was made: if it was not only copied or compacted, the content here may be wrong"));
+            }
+
             if (info.NeedsReplay)
             {
                 lines.Add(("Log", "not replayed: open elsewhere, or not closed cleanly"));

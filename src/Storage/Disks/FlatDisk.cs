@@ -51,7 +51,8 @@ internal sealed class FlatDisk : VirtualDisk
 
     public override Guid Identity { get; }
 
-    public override bool SupportsTrim => true;
+    // A fixed VHD is chosen for its space; a raw file has no kind.
+    public override bool SupportsTrim => _footer is null;
 
     internal override bool Read(long offset, in BufferSlice target, bool cachedOnly)
     {
@@ -92,26 +93,15 @@ internal sealed class FlatDisk : VirtualDisk
 
     internal override void Flush() => _file.Flush();
 
-    internal override void Trim(long offset, long length) => Zero(offset, length);
-
-    internal override void Zero(long offset, long length)
+    internal override void Trim(long offset, long length)
     {
-        if (length == 0)
+        if (SupportsTrim)
         {
-            return;
-        }
-
-        var epoch = Changes.Enter();
-        try
-        {
-            Changes.Announce(offset, length);
-            _file.Zero(offset, length);
-        }
-        finally
-        {
-            Changes.Exit(epoch);
+            Zero(offset, length, keepSpace: false);
         }
     }
+
+    internal override void Zero(long offset, long length) => Zero(offset, length, keepSpace: _file.AllocatedLength >= _length);
 
     internal override RangeContent Describe(long offset, out long length)
     {
@@ -181,6 +171,25 @@ internal sealed class FlatDisk : VirtualDisk
         finally
         {
             _file.Dispose();
+        }
+    }
+
+    private void Zero(long offset, long length, bool keepSpace)
+    {
+        if (length == 0)
+        {
+            return;
+        }
+
+        var epoch = Changes.Enter();
+        try
+        {
+            Changes.Announce(offset, length);
+            _file.Zero(offset, length, keepSpace);
+        }
+        finally
+        {
+            Changes.Exit(epoch);
         }
     }
 }

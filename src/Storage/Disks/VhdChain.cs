@@ -7,8 +7,12 @@ namespace Vitro.Storage.Disks;
 /// <summary>Finds and opens the parents of differencing VHD files.</summary>
 internal static class VhdChain
 {
+    /// <summary>Seconds by which a file's time may differ though nobody wrote to it: FAT keeps only even ones.</summary>
+    internal const uint TimeStampGrain = 2;
+
     private const uint LongestName = 64 << 10;
 
+    /// <summary>The time a child remembers of its parent: that of the last write to its file, in seconds since 2000; 0 when unknown.</summary>
     internal static uint TimeStampOf(string path) => File.Exists(path) ? VhdFooter.StampOf(new DateTimeOffset(File.GetLastWriteTimeUtc(path), TimeSpan.Zero)) : 0;
 
     internal static VirtualDisk OpenParent(IDiskFile child, VhdDynamicHeader header, DiskOpenOptions options)

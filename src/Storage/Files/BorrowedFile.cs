@@ -9,6 +9,8 @@ internal sealed class BorrowedFile(IDiskFile file, bool skipSync = false) : IDis
 
     public long Length => file.Length;
 
+    public long AllocatedLength => file.AllocatedLength;
+
     public int Read(long offset, Span<byte> buffer) => file.Read(offset, buffer);
 
     public int Read(long offset, in BufferSlice target, bool cachedOnly) => file.Read(offset, target, cachedOnly);
@@ -27,7 +29,7 @@ internal sealed class BorrowedFile(IDiskFile file, bool skipSync = false) : IDis
 
     public void SetLength(long length) => file.SetLength(length);
 
-    public void Zero(long offset, long length) => file.Zero(offset, length);
+    public void Zero(long offset, long length, bool keepSpace) => file.Zero(offset, length, keepSpace);
 
     public void Reserve(long offset, long length) => file.Reserve(offset, length);
 

@@ -29,6 +29,21 @@ internal sealed class HostDiskFile(HostFile file, bool readOnly) : IDiskFile
         }
     }
 
+    public long AllocatedLength
+    {
+        get
+        {
+            try
+            {
+                return file.AllocatedLength;
+            }
+            catch (PlatformException error)
+            {
+                throw Wrap(error);
+            }
+        }
+    }
+
     public int Read(long offset, Span<byte> buffer)
     {
         try
@@ -101,11 +116,11 @@ internal sealed class HostDiskFile(HostFile file, bool readOnly) : IDiskFile
         }
     }
 
-    public void Zero(long offset, long length)
+    public void Zero(long offset, long length, bool keepSpace)
     {
         try
         {
-            if (file.TryPunchHole(offset, length))
+            if (keepSpace ? file.TryZeroRange(offset, length) : file.TryPunchHole(offset, length))
             {
                 return;
             }

@@ -25,8 +25,14 @@ internal interface IDiskFile : IDisposable
 
     void SetLength(long length);
 
-    /// <summary>Makes a range inside the file read as zero, giving its space back where the file system can.</summary>
-    void Zero(long offset, long length);
+    /// <summary>Bytes of storage the file takes or has reserved.</summary>
+    long AllocatedLength { get; }
+
+    /// <summary>
+    /// Makes a range inside the file read as zero, giving its space back where the file system can, or keeping it reserved with
+    /// <paramref name="keepSpace"/>.
+    /// </summary>
+    void Zero(long offset, long length, bool keepSpace = false);
 
     /// <summary>Reserves space, so that later writes do not fail for the want of it; best effort.</summary>
     void Reserve(long offset, long length);

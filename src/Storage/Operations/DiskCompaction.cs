@@ -1,4 +1,5 @@
 using Vitro.Storage.Sparse;
+using Vitro.Storage.Vhdx;
 
 namespace Vitro.Storage;
 
@@ -33,6 +34,12 @@ public static class DiskCompaction
 
             var before = disk.DataFile.Length;
             disk.ReleaseZeroBlocks(readContent: mode == CompactionMode.Full, progress, cancellation);
+            if (disk is VhdxDisk vhdx)
+            {
+                vhdx.Flush(); // a bitmap must be there as long as the table on the storage has a block that needs it
+                vhdx.ReleaseUnusedBitmaps();
+            }
+
             new ExtentCompactor(disk, progress, cancellation).Run();
             return before - disk.DataFile.Length;
         }

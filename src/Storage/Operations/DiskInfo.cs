@@ -1,3 +1,4 @@
+using Vitro.Storage.Disks;
 using Vitro.Storage.Sparse;
 using Vitro.Storage.Vhd;
 using Vitro.Storage.Vhdx;
@@ -49,6 +50,12 @@ public sealed record DiskInfo
     /// <summary>The parents, nearest first.</summary>
     public IReadOnlyList<string> Parents { get; init; } = [];
 
+    /// <summary>
+    /// VHD: the parent's file was written to after this disk was joined to it, by the time that the child remembers. If the parent
+    /// was not just copied, compacted or mended, the child's content may be wrong; VHDX refuses such a parent by its data identity.
+    /// </summary>
+    public bool ParentWrittenLater { get; init; }
+
     /// <summary>VHDX: the log has not been replayed; the disk was not closed cleanly, or is open elsewhere.</summary>
     public bool NeedsReplay { get; init; }
 
@@ -95,6 +102,8 @@ public sealed record DiskInfo
             Identity = disk.Identity,
             DataIdentity = (disk as VhdxDisk)?.DataWriteGuid,
             Parents = parents,
+            ParentWrittenLater = disk is VhdDisk { Parent: { } above, Header.ParentTimeStamp: > 0 and var joined }
+                && VhdChain.TimeStampOf(above.Path) > joined + VhdChain.TimeStampGrain,
             NeedsReplay = disk is VhdxDisk vhdx && vhdx.Header.LogGuid != Guid.Empty,
         };
     }

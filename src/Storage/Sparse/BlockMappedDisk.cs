@@ -16,12 +16,16 @@ internal abstract class BlockMappedDisk : VirtualDisk
     // Ranges to join in one answer: callers that walk a chain ask again where a lower layer changes, and must not pay for all each time.
     private const int DescribeLimit = 64;
 
+    // Above, reading the whole table to find gaps would cost more than they are worth.
+    private const long MostBlocksToSearch = 1 << 20;
+
     private readonly long _length;
     private readonly int _blockShift;
     private long _flushesAsked;
     private long _flushesDone;
     private volatile bool _modified;
     private ExceptionDispatchInfo? _failure;
+    private bool _gapsSearched;
     private bool _closed;
 
     private protected BlockMappedDisk(IDiskFile file, long length, int blockSize, int sectorSize, VirtualDisk? parent)
@@ -298,8 +302,11 @@ internal abstract class BlockMappedDisk : VirtualDisk
     /// <summary>After the last commit: leaves the file as a cleanly closed one.</summary>
     private protected abstract void FinishClean();
 
-    /// <summary>Finds a zeroed extent that no block uses; under <see cref="Gate"/>.</summary>
-    private protected abstract long TakeExtent();
+    /// <summary>Extends the file by an extent and gives the place of its payload; under <see cref="Gate"/>.</summary>
+    private protected abstract long AppendExtent();
+
+    /// <summary>How extents lie in the file: their alignment, what comes before their payload, and where they end at the latest.</summary>
+    private protected abstract (int Alignment, int Lead, long End) ExtentPlaces { get; }
 
     /// <summary>Zeroes a released extent for its next use.</summary>
     private protected abstract void ClearExtent(long fileOffset);
@@ -363,6 +370,43 @@ internal abstract class BlockMappedDisk : VirtualDisk
             // After a failed sync nobody knows what is durable: no later success may be reported.
             _failure = ExceptionDispatchInfo.Capture(error);
             throw;
+        }
+    }
+
+    // Under the gate. What earlier sessions gave back and nobody took is found once, before this one gives anything back itself.
+    private long TakeExtent()
+    {
+        if (!_gapsSearched)
+        {
+            _gapsSearched = true;
+            if (!Extents.HasSeenReleases && BlockCount <= MostBlocksToSearch)
+            {
+                FindGaps();
+            }
+        }
+
+        return Extents.TryTake(out var extent) ? extent : AppendExtent();
+    }
+
+    private void FindGaps()
+    {
+        var (alignment, lead, last) = ExtentPlaces;
+        var size = lead + BlockSize;
+        long end = 0;
+        foreach (var used in UsedExtents().OrderBy(extent => extent.Offset).Append(new UsedExtent(last, 0, -1)))
+        {
+            var start = (end + alignment - 1) & -alignment;
+            var count = (Math.Min(used.Offset, last) - start) / size;
+            if (count > 0)
+            {
+                DataFile.Zero(start, count * size);
+                for (var i = count - 1; i >= 0; i--)
+                {
+                    Extents.GiveBackUnused(start + (i * size) + lead);
+                }
+            }
+
+            end = Math.Max(end, used.End);
         }
     }
 
@@ -582,7 +626,7 @@ internal abstract class BlockMappedDisk : VirtualDisk
             return; // the sectors elsewhere keep their content: there is nothing to give back but the odd sector
         }
 
-        DataFile.Zero(entry.FileOffset + within, length);
+        DataFile.Zero(entry.FileOffset + within, length, keepSpace: Kind == DiskKind.Fixed && DataFile.AllocatedLength >= _length);
         if (entry.State == BlockState.Partial)
         {
             MarkSectors(block, within / LogicalSectorSize, length / LogicalSectorSize);

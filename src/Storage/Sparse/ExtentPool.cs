@@ -15,7 +15,14 @@ internal sealed class ExtentPool(RequestEpochs epochs)
 
     internal int FreeCount => _free.Count;
 
-    internal void Release(long offset) => _uncommitted.Add(offset);
+    /// <summary>Whether any extent has been released: from then on one that no block uses may be on its way through the gates.</summary>
+    internal bool HasSeenReleases { get; private set; }
+
+    internal void Release(long offset)
+    {
+        HasSeenReleases = true;
+        _uncommitted.Add(offset);
+    }
 
     /// <summary>An extent that was never published: no gate to pass but its content must be zero.</summary>
     internal void GiveBackUnused(long offset) => _free.Push(offset);

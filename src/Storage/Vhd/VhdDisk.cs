@@ -168,14 +168,11 @@ internal sealed partial class VhdDisk : BlockMappedDisk
     {
     }
 
-    private protected override long TakeExtent()
-    {
-        if (Extents.TryTake(out var extent))
-        {
-            return extent;
-        }
+    private protected override (int Alignment, int Lead, long End) ExtentPlaces => (VhdLayout.SectorSize, _bitmapSize, _dataEnd);
 
-        extent = _dataEnd;
+    private protected override long AppendExtent()
+    {
+        var extent = _dataEnd;
         var end = extent + ExtentSize;
         if ((end / VhdLayout.SectorSize) >= VhdTable.Unused)
         {

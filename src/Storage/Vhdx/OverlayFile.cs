@@ -42,6 +42,8 @@ internal sealed class OverlayFile : IDiskFile
 
     public long Length { get; }
 
+    public long AllocatedLength => _file.AllocatedLength;
+
     public int Read(long offset, Span<byte> buffer)
     {
         var wanted = (int)Math.Clamp(Length - offset, 0, buffer.Length);
@@ -94,7 +96,7 @@ internal sealed class OverlayFile : IDiskFile
 
     public void SetLength(long length) => throw Refusal();
 
-    public void Zero(long offset, long length) => throw Refusal();
+    public void Zero(long offset, long length, bool keepSpace) => throw Refusal();
 
     public void Reserve(long offset, long length) => throw Refusal();
 

@@ -125,6 +125,34 @@ internal sealed partial class VhdxDisk
         Flush();
     }
 
+    /// <summary>Gives up the sector bitmap blocks that no partially present block needs; all changes before are durable.</summary>
+    internal void ReleaseUnusedBitmaps()
+    {
+        if (!Metadata.HasParent)
+        {
+            return;
+        }
+
+        lock (Gate)
+        {
+            for (long chunk = 0; chunk < _geometry.Chunks; chunk++)
+            {
+                var first = chunk * _geometry.ChunkRatio;
+                var end = Math.Min(first + _geometry.ChunkRatio, BlockCount);
+                var needed = false;
+                for (var block = first; block < end && !needed; block++)
+                {
+                    needed = Bat[_geometry.PayloadIndex(block)].State == BatState.PartiallyPresent;
+                }
+
+                if (!needed && Bat[_geometry.BitmapIndex(chunk)].State == BatState.FullyPresent)
+                {
+                    Bat.Set(_geometry.BitmapIndex(chunk), default);
+                }
+            }
+        }
+    }
+
     internal override IEnumerable<UsedExtent> UsedExtents()
     {
         yield return new UsedExtent(0, VhdxLayout.HeaderSectionLength, -1);

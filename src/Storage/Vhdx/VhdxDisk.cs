@@ -161,15 +161,9 @@ internal sealed partial class VhdxDisk : BlockMappedDisk
         }
     }
 
-    private protected override long TakeExtent()
-    {
-        if (Extents.TryTake(out var extent))
-        {
-            return extent;
-        }
+    private protected override (int Alignment, int Lead, long End) ExtentPlaces => (VhdxLayout.Megabyte, 0, _fileEnd);
 
-        return Extend(BlockSize);
-    }
+    private protected override long AppendExtent() => Extend(BlockSize);
 
     private protected override void ClearExtent(long fileOffset) => DataFile.Zero(fileOffset, BlockSize);
 

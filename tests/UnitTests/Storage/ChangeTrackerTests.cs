@@ -69,6 +69,27 @@ public sealed class ChangeTrackerTests
     }
 
     [Fact]
+    public void After_a_crash_the_changed_regions_and_their_neighbours_count_as_changed_and_no_others()
+    {
+        const string path = "/disks/large";
+        const long gigabyte = 1L << 30;
+        DiskFactory.Create(path, new DiskCreateOptions { Length = 64 * gigabyte, BlockSize = Megabyte, FileSystem = _files });
+        var disk = DiskFactory.Open(path, new DiskOpenOptions { FileSystem = _files });
+        var tracking = ChangeTracker.Attach(disk, path + ".rct", _files);
+        disk.Put(gigabyte + 4096, new byte[512]);
+        disk.Put(40 * gigabyte, new byte[512]);
+        disk.Flush();
+
+        var crashed = _files.After(_files.Events, CrashMode.None, new Random(1));
+        disk.Close();
+        tracking.Dispose();
+        disk = DiskFactory.Open(path, new DiskOpenOptions { FileSystem = crashed });
+        using var after = ChangeTracker.Attach(disk, path + ".rct", crashed);
+        Assert.Equal([new ChangedRange(gigabyte, gigabyte), new ChangedRange(40 * gigabyte, 2 * gigabyte)], after.Changes());
+        disk.Close();
+    }
+
+    [Fact]
     public void Tracking_a_raw_disk_is_refused()
     {
         DiskFactory.Create("/disks/raw", new DiskCreateOptions { Format = DiskFormat.Raw, Kind = DiskKind.Fixed, Length = Length, FileSystem = _files });

@@ -1,3 +1,4 @@
+using Vitro.Platform;
 using Vitro.Storage;
 using Xunit;
 
@@ -203,6 +204,62 @@ public sealed class DiskOperationTests : IDisposable
         DiskIdentity.SetParent(_folder.File("child"), _folder.File("other"), force: true);
 
         Assert.Equal(_folder.File("other"), DiskInfo.Of(_folder.File("child")).Parents[0]);
+    }
+
+    [Theory]
+    [InlineData(DiskFormat.Vhdx)]
+    [InlineData(DiskFormat.Vhd)]
+    public void Space_given_back_in_one_session_is_used_in_a_later_one(DiskFormat format)
+    {
+        DiskFactory.Create(_folder.File("disk"), new DiskCreateOptions { Format = format, Length = 64 * Megabyte, BlockSize = Megabyte });
+        var disk = DiskFactory.Open(_folder.File("disk"));
+        disk.Put(0, DiskContent.Random(8 * Megabyte, 1));
+        disk.Trim(2 * Megabyte, 4 * Megabyte);
+        disk.Close();
+        var length = new FileInfo(_folder.File("disk")).Length;
+
+        disk = DiskFactory.Open(_folder.File("disk"));
+        disk.Put(32 * Megabyte, DiskContent.Random(3 * Megabyte, 2));
+        disk.Put((40 * Megabyte) + 4096, DiskContent.Random(512, 3));
+        disk.Close();
+
+        Assert.Equal(length, new FileInfo(_folder.File("disk")).Length);
+        Assert.True(DiskCheck.Run(_folder.File("disk")).IsSound);
+        var expected = new byte[64 * Megabyte];
+        DiskContent.Random(8 * Megabyte, 1).CopyTo(expected, 0);
+        expected.AsSpan(2 * Megabyte, 4 * Megabyte).Clear();
+        DiskContent.Random(3 * Megabyte, 2).CopyTo(expected, 32 * Megabyte);
+        DiskContent.Random(512, 3).CopyTo(expected, (40 * Megabyte) + 4096);
+        disk = DiskFactory.Open(_folder.File("disk"), new DiskOpenOptions { ReadOnly = true });
+        Assert.True(expected.AsSpan().SequenceEqual(disk.GetAll()));
+        disk.Close();
+    }
+
+    [Theory]
+    [InlineData(DiskFormat.Raw, false)]
+    [InlineData(DiskFormat.Raw, true)]
+    [InlineData(DiskFormat.Vhd, false)]
+    [InlineData(DiskFormat.Vhdx, false)]
+    [InlineData(DiskFormat.Vhdx, true)]
+    public void Zeroing_a_fixed_disk_keeps_its_space_and_a_sparse_one_gives_it_back(DiskFormat format, bool sparse)
+    {
+        DiskFactory.Create(_folder.File("disk"), new DiskCreateOptions
+        {
+            Format = format,
+            Kind = DiskKind.Fixed,
+            Length = 8 * Megabyte,
+            BlockSize = format == DiskFormat.Raw ? 0 : Megabyte,
+            Sparse = sparse,
+        });
+        var disk = DiskFactory.Open(_folder.File("disk"));
+        disk.Put(Megabyte, DiskContent.Random(3 * Megabyte, 1));
+        disk.Flush();
+        disk.Zero(Megabyte, 2 * Megabyte);
+        Assert.Equal(new byte[2 * Megabyte], disk.Get(Megabyte, 2 * Megabyte));
+        disk.Close();
+
+        using var file = HostFile.Open(_folder.File("disk"), HostFileMode.Read);
+        Assert.Equal(!sparse, file.AllocatedLength >= 8 * Megabyte);
     }
 
     [Fact]

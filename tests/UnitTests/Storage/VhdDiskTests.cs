@@ -65,6 +65,22 @@ public sealed class VhdDiskTests : IDisposable
     }
 
     [Fact]
+    public void A_parent_that_was_written_to_later_shows_by_its_time()
+    {
+        var parent = _folder.File("parent.vhd");
+        var child = _folder.File("child.vhd");
+        DiskFactory.Create(parent, new DiskCreateOptions { Format = DiskFormat.Vhd, Length = 8 << 20 });
+        DiskFactory.Create(child, new DiskCreateOptions { Format = DiskFormat.Vhd, Kind = DiskKind.Differencing, ParentPath = parent });
+        Assert.False(DiskInfo.Of(child).ParentWrittenLater);
+
+        File.SetLastWriteTimeUtc(parent, File.GetLastWriteTimeUtc(parent).AddMinutes(1));
+
+        Assert.True(DiskInfo.Of(child).ParentWrittenLater);
+        DiskIdentity.SetParent(child, parent);
+        Assert.False(DiskInfo.Of(child).ParentWrittenLater);
+    }
+
+    [Fact]
     public void A_differencing_disk_shows_its_parent_where_it_has_nothing()
     {
         DiskFactory.Create(_folder.File("base.vhd"), new DiskCreateOptions { Format = DiskFormat.Vhd, Length = 8 * Megabyte });

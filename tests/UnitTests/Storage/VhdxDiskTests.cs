@@ -63,6 +63,36 @@ public sealed class VhdxDiskTests : IDisposable
             ForeignTool.Run("qemu-img", "convert", "-f", "vhdx", "-O", "raw", path, _folder.File("raw"));
             Assert.True(expected.AsSpan().SequenceEqual(File.ReadAllBytes(_folder.File("raw"))));
         }
+        else
+        {
+            AssertLibvhdiReads(path, "vhdi1", expected);
+        }
+    }
+
+    [Fact]
+    public void A_sector_bitmap_nobody_needs_goes_with_compacting()
+    {
+        DiskFactory.Create(_folder.File("base.vhdx"), new DiskCreateOptions { Length = 16 * Megabyte });
+        DiskFactory.Create(_folder.File("child.vhdx"), new DiskCreateOptions { Kind = DiskKind.Differencing, ParentPath = _folder.File("base.vhdx") });
+        var empty = new FileInfo(_folder.File("child.vhdx")).Length;
+        var disk = DiskFactory.Open(_folder.File("child.vhdx"));
+        disk.Put(4096, DiskContent.Random(512, 1));
+        disk.Zero(0, 2 * Megabyte);
+        disk.Put(4 * Megabyte, DiskContent.Random(2 * Megabyte, 2));
+        disk.Close();
+
+        DiskCompaction.Compact(_folder.File("child.vhdx"));
+
+        Assert.Equal(empty + (2 * Megabyte), new FileInfo(_folder.File("child.vhdx")).Length);
+        Assert.True(DiskCheck.Run(_folder.File("child.vhdx")).IsSound);
+        disk = DiskFactory.Open(_folder.File("child.vhdx"));
+        Assert.Equal(DiskContent.Random(2 * Megabyte, 2), disk.Get(4 * Megabyte, 2 * Megabyte));
+        disk.Put(512, DiskContent.Random(512, 3)); // and comes back with need
+        disk.Close();
+        disk = DiskFactory.Open(_folder.File("child.vhdx"), new DiskOpenOptions { ReadOnly = true });
+        Assert.Equal(DiskContent.Random(512, 3), disk.Get(512, 512));
+        Assert.Equal(new byte[8192], disk.Get(1024, 8192));
+        disk.Close();
     }
 
     [Fact]
@@ -186,7 +216,6 @@ public sealed class VhdxDiskTests : IDisposable
     [InlineData(DiskFormat.Vhdx)]
     public void Another_reader_sees_the_same_chain(DiskFormat format)
     {
-        Assert.SkipUnless(Environment.IsPrivilegedProcess && File.Exists("/dev/fuse"), "vhdimount needs root and /dev/fuse.");
         var expected = new byte[16 * Megabyte];
         foreach (var (name, parent) in new[] { ("base", (string?)null), ("child", "base") })
         {
@@ -209,16 +238,7 @@ public sealed class VhdxDiskTests : IDisposable
             disk.Close();
         }
 
-        var mount = Directory.CreateDirectory(_folder.File("mount")).FullName;
-        ForeignTool.Run("vhdimount", _folder.File("child"), mount);
-        try
-        {
-            Assert.True(expected.AsSpan().SequenceEqual(File.ReadAllBytes(Path.Combine(mount, "vhdi2"))));
-        }
-        finally
-        {
-            ForeignTool.Run("umount", mount);
-        }
+        AssertLibvhdiReads(_folder.File("child"), "vhdi2", expected);
     }
 
     [Fact]
@@ -263,5 +283,20 @@ public sealed class VhdxDiskTests : IDisposable
         var child = _folder.File("child.vhdx");
         DiskFactory.Create(child, new DiskCreateOptions { Kind = DiskKind.Differencing, ParentPath = _folder.File("base.vhdx") });
         return child;
+    }
+
+    private void AssertLibvhdiReads(string path, string layer, byte[] expected)
+    {
+        Assert.SkipUnless(Environment.IsPrivilegedProcess && File.Exists("/dev/fuse"), "vhdimount needs root and /dev/fuse.");
+        var mount = Directory.CreateDirectory(_folder.File("mount")).FullName;
+        ForeignTool.Run("vhdimount", path, mount);
+        try
+        {
+            Assert.True(expected.AsSpan().SequenceEqual(File.ReadAllBytes(Path.Combine(mount, layer))));
+        }
+        finally
+        {
+            ForeignTool.Run("umount", mount);
+        }
     }
 }

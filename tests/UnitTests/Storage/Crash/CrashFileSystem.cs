@@ -230,6 +230,8 @@ internal sealed class CrashFileSystem : IDiskFileSystem
             }
         }
 
+        public long AllocatedLength => Length;
+
         public int Read(long offset, Span<byte> buffer)
         {
             lock (file)
@@ -267,7 +269,7 @@ internal sealed class CrashFileSystem : IDiskFileSystem
 
         public void SetLength(long length) => Do(new Event(Kind.SetLength, file) { Offset = length }, () => file.Image.SetLength(length));
 
-        public void Zero(long offset, long length) =>
+        public void Zero(long offset, long length, bool keepSpace) =>
             Do(new Event(Kind.Zero, file) { Offset = offset, Length = length }, () => file.Image.Zero(offset, length));
 
         public void Reserve(long offset, long length) => SetLength(Math.Max(Length, offset + length));
