@@ -26,6 +26,9 @@ internal unsafe struct CodeBlock
     /// <summary>Bytes of guest code.</summary>
     public int Length;
 
+    /// <summary>How many translations there are.</summary>
+    public int TranslationCount;
+
     /// <summary>Non-zero when the block is one instruction that crosses into another page: host address of that page.</summary>
     public byte* SecondHost;
 
@@ -35,8 +38,9 @@ internal unsafe struct CodeBlock
     /// <summary>Next block of the same hash bucket.</summary>
     public CodeBlock* HashNext;
 
-    /// <summary>Translations to host code, one for each linear address and privilege it was run at.</summary>
+    /// <summary>Translations to host code, one for each linear address and privilege it was run at: the oldest, and the newest.</summary>
     public TranslatedBlock* Translations;
+    public TranslatedBlock* NewestTranslation;
 
     /// <summary>The first instruction.</summary>
     public static DecodedInstruction* Instructions(CodeBlock* block) => (DecodedInstruction*)(block + 1);

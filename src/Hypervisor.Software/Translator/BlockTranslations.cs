@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Emitter;
 using Vitro.Hypervisor.Software.Interpreter;
@@ -19,9 +20,11 @@ internal sealed unsafe class BlockTranslations : IDisposable
     private const int StubSize = 4096;
     private const int LargestBlock = 64 << 10;
     private const int MaximumVersions = 32;
+    private const int IndexSize = 1 << 16;
 
     private readonly ExecutableMemory _memory;
     private readonly DecodedInstruction* _scratch;
+    private readonly TranslatedBlock** _index;
     private readonly ulong _from;
     private readonly ulong _to;
     private readonly int _halfSize;
@@ -42,6 +45,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
         _to = to;
         _memory = ExecutableMemory.Create("vitro-code", StubSize + (2UL * (uint)halfSize));
         _scratch = BlockTranslator.AllocateScratch();
+        _index = (TranslatedBlock**)NativeMemory.AllocZeroed(IndexSize, (nuint)sizeof(TranslatedBlock*));
         var code = new CodeEmitter(_memory, 0, StubSize);
         Enter = (delegate* unmanaged<VpState*, byte*, void>)code.Executable;
         TranslationStubs.EmitEnter(ref code);
@@ -60,6 +64,12 @@ internal sealed unsafe class BlockTranslations : IDisposable
         code.Align(16);
         LoadX87 = code.Executable;
         X87Stubs.EmitLoad(ref code, Leave);
+        code.Align(16);
+        GoOnInKernel = code.Executable;
+        TranslationStubs.EmitGoOn(ref code, 0);
+        code.Align(16);
+        GoOnInUser = code.Executable;
+        TranslationStubs.EmitGoOn(ref code, 1);
         Use(0);
     }
 
@@ -71,6 +81,10 @@ internal sealed unsafe class BlockTranslations : IDisposable
 
     /// <summary>Where jumps to unknown targets go, RDI being the linear address.</summary>
     public byte* Miss { get; }
+
+    /// <summary>Where to enter to go on at RIP, at CPL 0 and 3; the exit is a jump when the jump cache does not know it.</summary>
+    public byte* GoOnInKernel { get; }
+    public byte* GoOnInUser { get; }
 
     /// <summary>Where blocks that need the XMM registers go, RDI being the record of the instruction that needs them.</summary>
     public byte* LoadVectors { get; }
@@ -87,6 +101,20 @@ internal sealed unsafe class BlockTranslations : IDisposable
     /// <summary>Whether it is time to start anew: no room for another block.</summary>
     public bool IsFull => _limit - _free < LargestBlock || _coldLimit - _coldFree < LargestBlock;
 
+    /// <summary>Finds a block's translation for a linear address and privilege, or null. Any thread, without the lock.</summary>
+    public TranslatedBlock* Find(CodeBlock* block, ulong linear, uint privilege)
+    {
+        for (var version = (TranslatedBlock*)Volatile.Read(ref *(nint*)Bucket(linear)); version != null; version = version->IndexNext)
+        {
+            if (version->Linear == linear && version->Block == block && version->Privilege == privilege && !version->IsRetired)
+            {
+                return version;
+            }
+        }
+
+        return null;
+    }
+
     /// <summary>Translates a block; null when it holds nothing to translate.</summary>
     public TranslatedBlock* Translate(SoftwareVirtualProcessor vp, CodeBlock* block, ulong linear)
     {
@@ -96,21 +124,10 @@ internal sealed unsafe class BlockTranslations : IDisposable
         }
 
         var privilege = (vp.State->Mode & (uint)VpMode.User) != 0 ? 1u : 0;
-        var versions = 0;
-        for (var version = &block->Translations; *version != null; version = &(*version)->Next)
+        var known = Find(block, linear, privilege);
+        if (known != null)
         {
-            if ((*version)->Linear == linear && (*version)->Privilege == privilege)
-            {
-                return *version;
-            }
-
-            if (++versions == MaximumVersions)
-            {
-                // So many address spaces have had the page at different addresses that most of them are gone.
-                Retire(*version);
-                *version = null;
-                break;
-            }
+            return known;
         }
 
         var translator = new BlockTranslator(
@@ -123,8 +140,26 @@ internal sealed unsafe class BlockTranslations : IDisposable
 
         _free = (int)(translator.End - _memory.Writable);
         _coldFree = (int)(translator.ColdEnd - _memory.Writable);
-        translated->Next = block->Translations;
-        block->Translations = translated;
+        if (block->TranslationCount == MaximumVersions)
+        {
+            // So many address spaces have had the page at different addresses that most of them are gone.
+            RetireOldest(block);
+        }
+
+        if (block->Translations == null)
+        {
+            block->Translations = translated;
+        }
+        else
+        {
+            block->NewestTranslation->Next = translated;
+        }
+
+        block->NewestTranslation = translated;
+        block->TranslationCount++;
+        var bucket = Bucket(linear);
+        translated->IndexNext = *bucket;
+        Volatile.Write(ref *(nint*)bucket, (nint)translated);
         Translated++;
         return translated;
     }
@@ -159,12 +194,17 @@ internal sealed unsafe class BlockTranslations : IDisposable
     }
 
     /// <summary>Starts the other half; all blocks are dropped.</summary>
-    public void Recycle() => Use(_half ^ 1);
+    public void Recycle()
+    {
+        new Span<nint>(_index, IndexSize).Clear();
+        Use(_half ^ 1);
+    }
 
     /// <inheritdoc/>
     public void Dispose()
     {
         BlockTranslator.FreeScratch(_scratch);
+        NativeMemory.Free(_index);
         _memory.Dispose();
     }
 
@@ -190,12 +230,17 @@ internal sealed unsafe class BlockTranslations : IDisposable
     }
 
     // Its block forgets it, so that its branches would not be taken back: it must never have any again.
-    private void Retire(TranslatedBlock* version)
+    private void RetireOldest(CodeBlock* block)
     {
-        version->IsRetired = true;
-        Unlink(version);
-        Kill(version);
+        var oldest = block->Translations;
+        block->Translations = oldest->Next;
+        block->TranslationCount--;
+        oldest->IsRetired = true;
+        Unlink(oldest);
+        Kill(oldest);
     }
+
+    private TranslatedBlock** Bucket(ulong linear) => _index + (uint)((linear * 0x9E37_79B9_7F4A_7C15) >> 48);
 
     private void Use(int half)
     {

@@ -132,6 +132,9 @@ internal static unsafe class StateLayout
     /// <summary>The number in a segment register: ES, CS, SS, DS, FS, GS.</summary>
     public static int Selector(int segment) => FirstSelector + (segment * sizeof(SegmentCache));
 
+    /// <summary>RIP, which follows the general registers.</summary>
+    public static int Rip => Gpr(16);
+
     /// <summary>A privilege's jump cache.</summary>
     public static int JumpTable(uint privilege) => JumpCache.TableDistance(privilege) - Bias;
 }

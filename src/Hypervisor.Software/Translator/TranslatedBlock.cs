@@ -28,8 +28,11 @@ internal unsafe struct TranslatedBlock
     /// <summary>No longer among its block's translations, though some branches may still lead here.</summary>
     public bool IsRetired;
 
-    /// <summary>Next translation of the same block.</summary>
+    /// <summary>Next newer translation of the same block.</summary>
     public TranslatedBlock* Next;
+
+    /// <summary>Next translation in the same bucket of the index.</summary>
+    public TranslatedBlock* IndexNext;
 
     /// <summary>Displacements of the branch taken and not taken in the writable view; null when there is none to link.</summary>
     public int* Taken;

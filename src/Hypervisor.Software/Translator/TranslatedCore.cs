@@ -123,16 +123,8 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
     private TranslatedBlock* GetTranslation(CodeBlock* block)
     {
         var linear = _state->Rip;
-        var privilege = Privilege;
-        for (var version = block->Translations; version != null; version = version->Next)
-        {
-            if (version->Linear == linear && version->Privilege == privilege)
-            {
-                return version;
-            }
-        }
-
-        return _cache.Translate(_vp, block, linear);
+        var translated = _translations.Find(block, linear, Privilege);
+        return translated != null ? translated : _cache.Translate(_vp, block, linear);
     }
 
     // One instruction of a block that has no translation.
@@ -195,12 +187,12 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
                         break;
                     }
 
-                    if (next == InstructionInterpreter.NextStep.Return || !TryGoOn(out translated))
+                    if (next == InstructionInterpreter.NextStep.Return || state->Requests != 0 || !IsTranslatedMode)
                     {
                         return;
                     }
 
-                    target = translated->Body;
+                    target = Privilege == 0 ? _translations.GoOnInKernel : _translations.GoOnInUser;
                     break;
                 case ExitKind.Taken:
                     state->Rip = translated->Linear + (CodeBlock.Instructions(block) + record->Index)->Immediate;
@@ -228,7 +220,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
         }
     }
 
-    // Goes on with the block at RIP, if nothing is requested.
+    // Goes on with the block at RIP, which the jump cache does not know, if nothing is requested.
     private bool TryGoOn(out TranslatedBlock* translated)
     {
         translated = null;

@@ -88,6 +88,15 @@ internal static unsafe class TranslationStubs
         }
     }
 
+    /// <summary>Goes on at RIP through a privilege's jump cache.</summary>
+    public static void EmitGoOn(ref CodeEmitter code, uint privilege)
+    {
+        code.Load64(HostRegister.Rdi, HostRegister.Rsp, StateLayout.Rip);
+        code.Bytes([0x0F, 0xB7, 0xCF]); // movzx ecx, di
+        code.Bytes([0xFF, 0xA4, 0xCC]); // jmp [rsp + rcx * 8 + table]
+        code.Int32(StateLayout.JumpTable(privilege));
+    }
+
     /// <summary>SF, ZF, AF, PF, CF to AH, OF to AL.</summary>
     public static void EmitFlagsToAx(ref CodeEmitter code)
     {
