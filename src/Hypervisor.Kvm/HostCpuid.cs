@@ -14,6 +14,8 @@ internal static unsafe class HostCpuid
     // Bits of leaf 1's EDX that describe the machine: APIC, MTRR, machine check.
     private const uint AlwaysEdx = (1u << 9) | (1u << 12) | (1u << 7) | (1u << 14);
 
+    private const uint YmmComponent = 4;
+
     // The counter's steadiness is the host kernel's promise where it keeps time by it; KVM does not list the bit.
     private const uint SteadyTsc = 1u << 8;
 
@@ -38,6 +40,8 @@ internal static unsafe class HostCpuid
         return table;
     }
 
+    private static uint XsaveAreaSize(uint components) => (components & YmmComponent) != 0 ? 832u : 576;
+
     /// <summary>A model's table without the features the host lacks.</summary>
     internal static CpuidTable Intersect(CpuidTable model, CpuidTable host)
     {
@@ -55,7 +59,15 @@ internal static unsafe class HostCpuid
             Ecx = features.Ecx & hostFeatures.Ecx,
             Edx = features.Edx & hostFeatures.Edx,
         };
-        table[0xD, 0] = table[0xD, 0] with { Eax = table[0xD, 0].Eax & host[0xD, 0].Eax };
+        var components = table[0xD, 0].Eax & host[0xD, 0].Eax;
+
+        // EBX follows XCR0, which the kernel sees to; ECX is the area of all that could be switched on.
+        table[0xD, 0] = table[0xD, 0] with { Eax = components, Ecx = XsaveAreaSize(components) };
+        if ((components & YmmComponent) == 0)
+        {
+            table[0xD, 2] = default;
+        }
+
         table[0xD, 1] = table[0xD, 1] with { Eax = table[0xD, 1].Eax & host[0xD, 1].Eax };
         table[0x8000_0001] = table[0x8000_0001] with
         {

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Runtime.InteropServices;
 using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Kvm.Interop;
@@ -8,6 +9,9 @@ namespace Vitro.Hypervisor.Kvm;
 internal sealed class HostExamination
 {
     private const int ApiVersion = 12;
+
+    // The software engine interprets at some tens of millions a second, and its translator runs at many hundreds.
+    private const double SlowestMillions = 20;
 
     private static readonly (KvmCapability Capability, string Since)[] Needed =
     [
@@ -90,8 +94,34 @@ internal sealed class HostExamination
             ? $"Steady; the host's clock source is '{source}'."
             : $"Not steady, since the host's clock source is '{source}': guests read the time by leaving their code, which is slower."));
         var missing = Needed.Where(need => device.Extent(need.Capability) == 0).ToList();
-        Add(missing.Count == 0, "capabilities", missing.Count == 0
+        if (Add(missing.Count == 0, "capabilities", missing.Count == 0
             ? "All that the engine needs."
-            : $"The host's KVM lacks {string.Join(", ", missing.Select(need => $"{need.Capability} (Linux {need.Since})"))}: the kernel is too old or restricted.");
+            : $"The host's KVM lacks {string.Join(", ", missing.Select(need => $"{need.Capability} (Linux {need.Since})"))}: the kernel is too old or restricted."))
+        {
+            RunProbe(device);
+        }
+    }
+
+    private void RunProbe(KvmFile device)
+    {
+        try
+        {
+            using var guest = new ProbeGuest(device);
+            var failure = guest.Run(out var millions);
+            if (!Add(failure is null, "instructions", failure is null
+                ? "A kernel's instructions run, and synthetic MSRs leave the guest."
+                : $"/dev/kvm does not run what kernels need: {failure}."))
+            {
+                return;
+            }
+
+            Add(millions >= SlowestMillions, "speed", millions >= SlowestMillions
+                ? string.Create(CultureInfo.InvariantCulture, $"{millions:0} million instructions a second in a simple loop.")
+                : string.Create(CultureInfo.InvariantCulture, $"/dev/kvm interprets the guest's kernel: {millions:0.0} million instructions a second, less than the software engine runs."));
+        }
+        catch (Exception refusal) when (refusal is HypervisorException or Platform.PlatformException)
+        {
+            Add(false, "machine", refusal.Message);
+        }
     }
 }

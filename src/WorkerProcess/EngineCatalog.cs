@@ -11,6 +11,9 @@ public static class EngineCatalog
     /// <summary>All engines, best first.</summary>
     public static IReadOnlyList<IHypervisorEngine> All { get; } = [new KvmEngine(), new SoftwareEngine()];
 
+    /// <summary>Why the first engine cannot be used on this host; null when it can.</summary>
+    public static string? WhyNotTheBest => All[0].Probe() is { IsUsable: false, Reason: var reason } ? reason : null;
+
     /// <summary>Finds the engine for a choice.</summary>
     /// <exception cref="DefinitionException">This host cannot use it.</exception>
     public static IHypervisorEngine Select(EngineChoice choice)

@@ -32,7 +32,8 @@ internal static class ForegroundMachine
         using var terminal = serial.Kind == SerialKind.Stdio ? TerminalMode.EnterRaw() : null;
         if (terminal is not null)
         {
-            await Console.Error.WriteAsync("The guest's console follows. Ctrl-] shuts the guest down.\r\n");
+            var why = machine.EngineName != EngineCatalog.All[0].Name && EngineCatalog.WhyNotTheBest is { } reason ? $" ({reason})" : "";
+            await Console.Error.WriteAsync($"On the {machine.EngineName} engine{why}.\r\nThe guest's console follows. Ctrl-] shuts the guest down.\r\n");
         }
 
         end.Attach(machine.ReceiveSerialAsync, () => detach.TrySetResult());

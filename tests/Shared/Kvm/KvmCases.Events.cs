@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Kvm;
 using Vitro.Hypervisor.Vid;
+using Vitro.Tests;
 
 namespace Vitro.KvmTests;
 
@@ -108,7 +109,7 @@ internal static partial class KvmCases
         second.SignalStartup(8);
         var exit = ended.GetAwaiter().GetResult();
         Check.Equal(VpExitReason.Cancelled, exit.Reason, exit.Detail);
-        Check.Log(machine, "out 44 1 5");
+        CheckLog(machine, "out 44 1 5");
     }
 
     private static void LevelEnd()

@@ -1,5 +1,7 @@
 using Vitro.Hypervisor.Engine;
+using Vitro.Hypervisor.Kvm;
 using Vitro.Hypervisor.Vid;
+using Vitro.Tests;
 
 namespace Vitro.KvmTests;
 
@@ -11,6 +13,7 @@ internal static partial class KvmCases
 
     internal static IReadOnlyList<(string Name, Action Body)> All { get; } =
     [
+        ("the host is found fit", Fitness),
         ("a real-mode guest writes to ports and halts", RealMode),
         ("a string of bytes is read from a port", PortStrings),
         ("accesses of unbacked memory leave the guest with their sizes", Mmio),
@@ -33,6 +36,12 @@ internal static partial class KvmCases
         ("CPUID is what the machine was promised", Cpuid),
     ];
 
+    private static void Fitness()
+    {
+        var engine = new KvmEngine();
+        Check.That(engine.Probe().IsUsable, "the engine is usable: " + string.Join(' ', engine.Findings.Select(finding => finding.Detail)));
+    }
+
     private static void RealMode()
     {
         using var machine = new KvmMachine();
@@ -41,7 +50,7 @@ internal static partial class KvmCases
         machine.StartReal(0xBA, 0xF8, 0x03, 0xB0, 0x34, 0xEE, 0xB0, 0x0A, 0xEE, 0xB8, 0x34, 0x12, 0xEF, 0xF4);
         using var stop = CancelWhen(machine, () => machine.Log.Count == 3);
         machine.RunToStop();
-        Check.Log(machine, "out 3f8 1 34", "out 3f8 1 a", "out 3f8 2 1234");
+        CheckLog(machine, "out 3f8 1 34", "out 3f8 1 a", "out 3f8 2 1234");
         Check.Equal(VpActivity.Halted, machine.Processor.GetState().Activity);
         Check.Equal(KvmMachine.Code + 14, machine.Processor.GetState().Rip);
     }
@@ -67,7 +76,7 @@ internal static partial class KvmCases
         machine.StartLong([
             0xBF, 0, 0, 0, 0x30, 0x8A, 0x07, 0x66, 0x8B, 0x47, 2, 0x8B, 0x47, 4, 0x48, 0x8B, 0x47, 8, 0x48, 0x89, 0x47, 0x10, 0xC6, 0x47, 0x18, 7, .. Stop]);
         machine.RunToStop();
-        Check.Log(
+        CheckLog(
             machine, "load 30000000 1", "load 30000002 2", "load 30000004 4", "load 30000008 8", "store 30000010 8 30000010", "store 30000018 1 7");
     }
 
@@ -80,7 +89,7 @@ internal static partial class KvmCases
         // mov edi,0x30000000; mov eax,[rdi]; mov dword [rdi],0x11; mov eax,[rdi]
         machine.StartLong([0xBF, 0, 0, 0, 0x30, 0x8B, 0x07, 0xC7, 0x07, 0x11, 0, 0, 0, 0x8B, 0x07, .. Stop]);
         machine.RunToStop();
-        Check.Log(machine, "store 30000000 4 11");
+        CheckLog(machine, "store 30000000 4 11");
         Check.Equal(0UL, machine.Processor.GetState().Gpr[0] & uint.MaxValue);
         machine.Gpa.Unmap(KvmMachine.Unbacked);
     }
@@ -93,7 +102,7 @@ internal static partial class KvmCases
         // mov ecx,0x40000073; mov eax,5; mov edx,6; wrmsr; mov ecx,0x40000020; rdmsr
         machine.StartLong([0xB9, 0x73, 0, 0, 0x40, 0xB8, 5, 0, 0, 0, 0xBA, 6, 0, 0, 0, 0x0F, 0x30, 0xB9, 0x20, 0, 0, 0x40, 0x0F, 0x32, 0x89, 0xD3, .. Stop]);
         machine.RunToStop();
-        Check.Log(machine, "wrmsr 40000073 600000005", "rdmsr 40000020");
+        CheckLog(machine, "wrmsr 40000073 600000005", "rdmsr 40000020");
         var state = machine.Processor.GetState();
         Check.Equal(0x5566_7788UL, state.Gpr[0]);
         Check.Equal(0x1122_3344UL, state.Gpr[3]);
@@ -118,7 +127,7 @@ internal static partial class KvmCases
         machine.StartLong([0xB8, 7, 0, 0, 0, 0x6B, 0xC0, 6, 0xBF, 0, 0x60, 0, 0, 0x89, 0x07, 0xE4, 0x60], privilege: 3);
         machine.RunToStop();
         Check.Equal(42u, (uint)machine.ReadQword(0x6000));
-        Check.Log(machine, "out 42 1 2a");
+        CheckLog(machine, "out 42 1 2a");
     }
 
     private static void Hypercalls()
@@ -208,6 +217,9 @@ internal static partial class KvmCases
         machine.RunToStop();
         Check.Equal(0x756E_6547UL, machine.Processor.GetState().Gpr[7]);
     }
+
+    private static void CheckLog(KvmMachine machine, params ReadOnlySpan<string> expected) =>
+        Check.Equal(string.Join("; ", expected!), string.Join("; ", machine.Log));
 
     // Cancels processor 0 when a condition has come true; a halted guest cannot stop itself.
     private static Timer CancelWhen(KvmMachine machine, Func<bool> condition) => new(

@@ -3,6 +3,7 @@ using Vitro.Foundation;
 using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Kvm;
 using Vitro.Hypervisor.Vid;
+using Vitro.Tests;
 
 namespace Vitro.KvmTests;
 

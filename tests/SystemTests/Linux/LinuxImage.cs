@@ -13,6 +13,9 @@ internal static class LinuxImage
 
     internal static string Initrd => File("initrd.img");
 
+    /// <summary>The root disk as it was made; not to be written.</summary>
+    internal static string RootDiskPath => File("root.img");
+
     /// <summary>A machine whose shell is on the initial RAM disk.</summary>
     internal static VirtualMachineDefinition DefineWithoutDisk(int processors) => new()
     {

@@ -15,16 +15,7 @@ public sealed class LinuxTests
     {
         using var choice = new ExecutionChoice(translate);
         using var disk = LinuxImage.CopyRootDisk();
-        await using var shell = await LinuxShell.BootAsync(LinuxImage.Define(processors, disk));
-
-        Assert.Equal($"{processors}\n", await shell.RunAsync("nproc"));
-        var checks = (await shell.RunAsync("/etc/vitro/check none", seconds: 60)).Split('\n')
-            .Where(line => line.StartsWith("VITRO-CHECK ", StringComparison.Ordinal)).ToList();
-        Assert.True(checks.Count >= 10, string.Join('\n', checks));
-        Assert.All(checks, line => Assert.Equal("ok", line.Split(' ')[2]));
-
-        Assert.Equal(GuestRequestOutcome.Accepted, await shell.Machine.ShutDownGuestAsync(restart: false));
-        Assert.Equal(MachineEndKind.PowerOff, (await shell.EndAsync()).Kind);
+        await MachineBodies.BootsBoundAndShutsDownAsync(LinuxImage.Define(processors, disk));
     }
 
     [Fact]

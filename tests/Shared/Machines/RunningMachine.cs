@@ -4,9 +4,9 @@ using Microsoft.Extensions.Logging.Abstractions;
 using Vitro.Configuration;
 using Vitro.Foundation;
 using Vitro.Platform;
+using Vitro.Tests;
 using Vitro.WorkerProcess;
 using Vitro.WorkerProcess.Saving;
-using Xunit;
 
 namespace Vitro.SystemTests;
 
@@ -46,7 +46,7 @@ internal sealed class RunningMachine : IAsyncDisposable
     {
         var saving = Machine.SaveAsync(path);
         await WaitAsync(Task.WhenAll(saving, Machine.Ended), TimeSpan.FromSeconds(60), "the machine to be saved");
-        Assert.Equal(new MachineEnd(MachineEndKind.Saved, path), await Machine.Ended);
+        Check.Equal(new MachineEnd(MachineEndKind.Saved, path), await Machine.Ended);
         return await saving;
     }
 
@@ -63,7 +63,7 @@ internal sealed class RunningMachine : IAsyncDisposable
 
         if (!found.IsCompleted)
         {
-            Assert.Fail($"The machine ended ({await Machine.Ended}) before it printed '{text}'.\n{Serial.Text}");
+            throw new CheckFailedException($"The machine ended ({await Machine.Ended}) before it printed '{text}'.\n{Serial.Text}");
         }
 
         return await found;
@@ -87,7 +87,7 @@ internal sealed class RunningMachine : IAsyncDisposable
         {
             var tree = new InspectNode();
             Machine.Inspect(tree);
-            Assert.Fail($"Waited {limit * Patience} for {what} in vain.\n{Serial.Text}\n{tree.ToJson().ToJsonString()}");
+            throw new CheckFailedException($"Waited {limit * Patience} for {what} in vain.\n{Serial.Text}\n{tree.ToJson().ToJsonString()}");
         }
 
         await task;

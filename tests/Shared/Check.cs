@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace Vitro.KvmTests;
+namespace Vitro.Tests;
 
 /// <summary>What a case demands; the same in every program that runs the cases.</summary>
 internal static class Check
@@ -20,9 +20,6 @@ internal static class Check
             throw new CheckFailedException(string.Create(CultureInfo.InvariantCulture, $"Expected {expected}, got {actual}. {detail}"));
         }
     }
-
-    internal static void Log(KvmMachine machine, params ReadOnlySpan<string> expected) =>
-        Equal(string.Join("; ", expected!), string.Join("; ", machine.Log));
 }
 
 /// <summary>A case that failed.</summary>

@@ -1,7 +1,7 @@
 using System.Globalization;
 using Vitro.Configuration;
+using Vitro.Tests;
 using Vitro.WorkerProcess;
-using Xunit;
 
 namespace Vitro.SystemTests.Linux;
 
@@ -51,7 +51,7 @@ internal sealed class LinuxShell : IAsyncDisposable
         var end = await _machine.ExpectAsync(mark, TimeSpan.FromSeconds(seconds), from);
         await _machine.ExpectAsync("\n", TimeSpan.FromSeconds(seconds), end);
         var output = _machine.Serial.Text[from..(end - mark.Length)];
-        Assert.True(_machine.Serial.Text[end] == '0', $"'{command}' failed in the guest:\n{output}");
+        Check.That(_machine.Serial.Text[end] == '0', $"'{command}' succeeds in the guest:\n{output}");
         var echoed = output.LastIndexOf("$?", StringComparison.Ordinal);
         return output[(output.IndexOf('\n', echoed + 1) + 1)..].Replace("\r", "", StringComparison.Ordinal);
     }
