@@ -28,7 +28,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
     private const int BucketCount = 1 << 17;
     private const int MaximumInstructions = 64;
     private const int LineShift = 6;
-    private const nuint ArenaSize = 40 << 20;
+    private const nuint ArenaSize = 128 << 20;
 
     private readonly SoftwarePartition _partition;
     private readonly Lock _gate = new();
