@@ -29,6 +29,7 @@ internal sealed class MomentCopier : IChangeObserver
     private readonly long[] _claimed;
     private readonly long[] _done;
     private long _next;
+    private long _left;
     private Exception? _failure;
 
     internal MomentCopier(VirtualDisk source, VirtualDisk target, IProgress<DiskProgress>? progress, CancellationToken cancellation)
@@ -42,6 +43,7 @@ internal sealed class MomentCopier : IChangeObserver
         _granules = (source.Length + _granule - 1) / _granule;
         _claimed = new long[(_granules + WordBits - 1) / WordBits];
         _done = new long[_claimed.Length];
+        _left = _granules;
     }
 
     internal void Run(Action? atMoment)
@@ -63,6 +65,15 @@ internal sealed class MomentCopier : IChangeObserver
             foreach (var thread in threads)
             {
                 thread.Join();
+            }
+
+            // Requests may still be at granules they claimed: until those are copied, other changes to them must wait.
+            lock (_gate)
+            {
+                while (_left > 0 && !IsOver)
+                {
+                    Monitor.Wait(_gate);
+                }
             }
         }
         finally
@@ -197,6 +208,8 @@ internal sealed class MomentCopier : IChangeObserver
             {
                 _done[i / WordBits] |= 1L << (int)(i % WordBits);
             }
+
+            _left -= count;
 
             Monitor.PulseAll(_gate);
         }
