@@ -26,8 +26,6 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
 
     private const int FrontSize = 1 << 17;
     private const int BucketCount = 1 << 17;
-    private const int MaximumInstructions = 64;
-    private const int LineShift = 6;
     private const nuint ArenaSize = 128 << 20;
 
     private readonly SoftwarePartition _partition;
@@ -35,8 +33,9 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
     private readonly CodeBlock** _front;
     private readonly CodeBlock** _buckets;
     private readonly byte*[] _arenas = new byte*[2];
-    private readonly Dictionary<ulong, CodePage> _pages = [];
-    private readonly byte* _window;
+    private readonly BlockDecoder _decoder;
+    private readonly CodePages _pages = new();
+    private readonly List<nint> _stored = [];
     private byte* _free;
     private byte* _limit;
     private int _arena;
@@ -47,7 +46,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
         _partition = partition;
         _front = (CodeBlock**)NativeMemory.AllocZeroed(FrontSize, (nuint)sizeof(CodeBlock*));
         _buckets = (CodeBlock**)NativeMemory.AllocZeroed(BucketCount, (nuint)sizeof(CodeBlock*));
-        _window = (byte*)NativeMemory.AllocZeroed(64);
+        _decoder = new BlockDecoder(partition);
         UseArena(0);
     }
 
@@ -102,7 +101,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
                     return block;
                 }
 
-                if (!vp.Mmu.TryTranslateFetch(NextPage(vp, linear), out var second))
+                if (!vp.Mmu.TryTranslateFetch(BlockDecoder.NextPage(vp, linear), out var second))
                 {
                     return null;
                 }
@@ -271,7 +270,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
     {
         NativeMemory.Free(_front);
         NativeMemory.Free(_buckets);
-        NativeMemory.Free(_window);
+        _decoder.Dispose();
         NativeMemory.Free(_arenas[0]);
         NativeMemory.Free(_arenas[1]);
         Translations?.Dispose();
@@ -281,28 +280,6 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
 
     private static uint BucketIndex(byte* hostPc, uint mode) =>
         (uint)((((ulong)hostPc + mode) * 0x9E37_79B9_7F4A_7C15) >> 40) & (BucketCount - 1);
-
-    private static ulong NextPage(SoftwareVirtualProcessor vp, ulong linear)
-    {
-        var next = (linear & ~0xFFFUL) + GuestMemory.PageSize;
-        return (vp.State->Mode & (uint)VpMode.Code64) != 0 ? next : (uint)next;
-    }
-
-    private static bool EndsBlock(Operation operation)
-    {
-        switch (operation)
-        {
-            case Operation.Jcc or Operation.Jmp or Operation.JmpIndirect or Operation.Call or Operation.CallIndirect or Operation.Ret
-                or Operation.Loop or Operation.Loope or Operation.Loopne or Operation.Jrcxz or Operation.Invalid:
-            case Operation.Sti or Operation.Popf or Operation.Hlt or Operation.Int or Operation.Int1 or Operation.Int3 or Operation.Iret
-                or Operation.CallFar or Operation.CallFarIndirect or Operation.JmpFar or Operation.JmpFarIndirect or Operation.RetFar
-                or Operation.Syscall or Operation.Sysret or Operation.Sysenter or Operation.Sysexit or Operation.MovToControl
-                or Operation.Wrmsr or Operation.Lmsw or Operation.Vmcall or Operation.Vmmcall or Operation.Rsm:
-                return true;
-            default:
-                return false;
-        }
-    }
 
     // A processor that waits for the lock must not keep others waiting for it.
     private void Enter(SoftwareVirtualProcessor vp)
@@ -339,8 +316,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
 
     private CodeBlock* Decode(SoftwareVirtualProcessor vp, ulong linear, uint mode)
     {
-        const int MaximumSize = (MaximumInstructions + 2) * 64;
-        if (_limit - _free < MaximumSize)
+        if (_limit - _free < BlockDecoder.MaximumSize)
         {
             Empty();
             UseArena(_arena ^ 1);
@@ -348,220 +324,64 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
             OnFetchTlbFlushed(vp, isGlobalKept: false);
         }
 
-        // The wait for the lock may have flushed the TLB; and the page must be protected before its bytes are read.
-        if (!vp.Mmu.TryTranslateFetch(linear, out var first))
+        var block = _decoder.Decode(vp, linear, mode, _free);
+        if (block == null)
         {
             return null;
         }
 
-        if (first.PageFlags != null)
+        _free = (byte*)(CodeBlock.Instructions(block) + block->Count + 1);
+        if (_partition.Options.Gpa.PageFlags(block->Gpa) != null)
         {
-            _partition.ProtectCodePage(vp, first.Gpa);
+            _pages.Add(block);
         }
 
-        var block = (CodeBlock*)_free;
-        *block = default;
-        var instructions = CodeBlock.Instructions(block);
-        var inPage = (int)(GuestMemory.PageSize - (linear & 0xFFF));
-        var maximum = (mode & ((uint)VpMode.Stepping | SingleInstruction)) != 0 ? 1 : MaximumInstructions;
-        var offset = 0;
-        var count = 0;
-        while (count < maximum && offset < inPage)
-        {
-            var instruction = instructions + count;
-            var status = Decoder.Decode(first.Host + offset, inPage - offset, (VpMode)mode, offset, instruction);
-            if (status == DecodeStatus.NeedMore)
-            {
-                if (count > 0)
-                {
-                    break;
-                }
-
-                return DecodeAcross(vp, linear, mode, first, block);
-            }
-
-            count++;
-            if (status == DecodeStatus.TooLong)
-            {
-                MarkTooLong(instruction);
-            }
-
-            FeatureGate.Apply(instruction, vp.State->Features);
-            HandlerSelection.Select(instruction, (VpMode)mode);
-            MarkLinkable(instruction, (int)(linear & 0xFFF));
-            if (count > 1)
-            {
-                HandlerSelection.Fuse(instruction - 1, instruction);
-            }
-
-            offset += instruction->Length;
-            if (EndsBlock(instruction->Operation))
-            {
-                break;
-            }
-        }
-
-        return Complete(block, first, mode, offset, count, null, 0);
-    }
-
-    // The first instruction lies across a page border: a block of its own.
-    private CodeBlock* DecodeAcross(SoftwareVirtualProcessor vp, ulong linear, uint mode, in Translation first, CodeBlock* block)
-    {
-        var inPage = (int)(GuestMemory.PageSize - (linear & 0xFFF));
-        if (!vp.Mmu.TryTranslateFetch(NextPage(vp, linear), out var second))
-        {
-            return null;
-        }
-
-        if (second.PageFlags != null)
-        {
-            _partition.ProtectCodePage(vp, second.Gpa);
-        }
-
-        Unsafe.CopyBlockUnaligned(_window, first.Host, (uint)inPage);
-        Unsafe.CopyBlockUnaligned(_window + inPage, second.Host, (uint)(32 - inPage));
-        var instruction = CodeBlock.Instructions(block);
-        if (Decoder.Decode(_window, 32, (VpMode)mode, 0, instruction) == DecodeStatus.TooLong)
-        {
-            MarkTooLong(instruction);
-        }
-
-        FeatureGate.Apply(instruction, vp.State->Features);
-        HandlerSelection.Select(instruction, (VpMode)mode);
-        return Complete(block, first, mode, instruction->Length, 1, second.Host, second.Gpa);
-    }
-
-    private CodeBlock* Complete(
-        CodeBlock* block, in Translation first, uint mode, int length, int count, byte* secondHost, ulong secondGpa)
-    {
-        var instructions = CodeBlock.Instructions(block);
-        var end = instructions + count;
-        *end = default;
-        end->Operation = Operation.BlockEnd;
-        end->Handler = (ushort)Handler.BlockEnd;
-        end->Offset = (ushort)length;
-        block->Mode = mode;
-        block->Count = count;
-        block->Length = length;
-        block->Gpa = first.Gpa;
-        block->SecondHost = secondHost;
-        block->SecondGpa = secondGpa;
-        _free = (byte*)(end + 1);
-        if (first.PageFlags != null)
-        {
-            Register(first.Gpa, secondHost == null ? length : (int)(GuestMemory.PageSize - (first.Gpa & 0xFFF)), block);
-            if (secondHost != null)
-            {
-                Register(secondGpa, length - (int)(GuestMemory.PageSize - (first.Gpa & 0xFFF)), block);
-            }
-        }
-
-        block->HostPc = first.Host;
-        var bucket = BucketIndex(first.Host, mode);
+        var bucket = BucketIndex(block->HostPc, mode);
         block->HashNext = _buckets[bucket];
         Volatile.Write(ref *(nint*)&_buckets[bucket], (nint)block);
-        if (secondHost == null)
+        if (block->SecondHost == null)
         {
-            _front[FrontIndex(first.Host)] = block;
+            _front[FrontIndex(block->HostPc)] = block;
         }
 
         Decoded++;
-        Instructions += (uint)count;
+        Instructions += (uint)block->Count;
         return block;
-    }
-
-    private static void MarkTooLong(DecodedInstruction* instruction)
-    {
-        instruction->Operation = Operation.Invalid;
-        instruction->Length = Decoder.MaximumLength;
-        instruction->Immediate = Fault.GeneralProtection;
-        instruction->ImmediateSize = 0;
-    }
-
-    // Branches inside a page may be linked; Immediate2, unused by them, says so.
-    private static void MarkLinkable(DecodedInstruction* instruction, int pageOffset)
-    {
-        if (instruction->Operation is Operation.Jcc or Operation.Jmp or Operation.Call)
-        {
-            instruction->Immediate2 = (ulong)(pageOffset + (long)instruction->Immediate) < GuestMemory.PageSize ? (ushort)1 : (ushort)0;
-        }
-    }
-
-    private void Register(ulong gpa, int length, CodeBlock* block)
-    {
-        ref var page = ref CollectionsMarshal.GetValueRefOrAddDefault(_pages, gpa >> 12, out var exists);
-        if (!exists)
-        {
-            page = new CodePage();
-        }
-
-        page!.Lines |= Lines(gpa, length);
-        page.Blocks.Add((nint)block);
-    }
-
-    private static ulong Lines(ulong gpa, int length)
-    {
-        var first = (int)(gpa & 0xFFF) >> LineShift;
-        var last = ((int)(gpa & 0xFFF) + length - 1) >> LineShift;
-        return (ulong.MaxValue << first) & (ulong.MaxValue >> (63 - Math.Min(last, 63)));
     }
 
     // True when a block was dropped.
     private bool Drop(ulong gpa, int length)
     {
-        if (length <= 0 || !_pages.TryGetValue(gpa >> 12, out var page) || (page.Lines & Lines(gpa, length)) == 0)
+        _stored.Clear();
+        var isBare = _pages.Take(gpa, length, _stored);
+        foreach (var block in _stored)
         {
-            return false;
+            Kill((CodeBlock*)block);
         }
 
-        var dropped = false;
-        var lines = 0UL;
-        var kept = 0;
-        var number = gpa >> 12;
-        for (var n = 0; n < page.Blocks.Count; n++)
+        if (_stored.Count > 0)
         {
-            var block = (CodeBlock*)page.Blocks[n];
-            if (block->HostPc == null)
-            {
-                continue;
-            }
-
-            var isSecond = block->Gpa >> 12 != number;
-            var inFirst = (int)(GuestMemory.PageSize - (block->Gpa & 0xFFF));
-            var start = isSecond ? block->SecondGpa : block->Gpa;
-            var size = isSecond ? block->Length - inFirst : Math.Min(block->Length, inFirst);
-            if (start < gpa + (uint)length && gpa < start + (uint)size)
-            {
-                Kill(block);
-                dropped = true;
-                continue;
-            }
-
-            lines |= Lines(start, size);
-            page.Blocks[kept++] = (nint)block;
-        }
-
-        page.Blocks.RemoveRange(kept, page.Blocks.Count - kept);
-        page.Lines = lines;
-        if (dropped)
-        {
-            foreach (var other in page.Blocks)
+            foreach (var other in _pages.Blocks(gpa >> 12))
             {
                 Unlink((CodeBlock*)other);
             }
         }
 
-        if (kept == 0)
+        if (isBare)
         {
-            _pages.Remove(number);
-            var flags = _partition.Options.Gpa.PageFlags(gpa);
-            if (flags != null)
-            {
-                GpaSpace.ClearPageFlag(flags, GpaPageFlags.HasCode);
-            }
+            ClearHasCode(gpa >> 12);
         }
 
-        return dropped;
+        return _stored.Count > 0;
+    }
+
+    private void ClearHasCode(ulong page)
+    {
+        var flags = _partition.Options.Gpa.PageFlags(page << 12);
+        if (flags != null)
+        {
+            GpaSpace.ClearPageFlag(flags, GpaPageFlags.HasCode);
+        }
     }
 
     private void Kill(CodeBlock* block)
@@ -596,20 +416,16 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
 
     private void Empty()
     {
-        foreach (var (number, page) in _pages)
+        foreach (var number in _pages.Numbers)
         {
-            foreach (var block in page.Blocks)
+            foreach (var block in _pages.Blocks(number))
             {
                 ((CodeBlock*)block)->HostPc = null;
                 Unlink((CodeBlock*)block);
                 Translations?.Kill((CodeBlock*)block);
             }
 
-            var flags = _partition.Options.Gpa.PageFlags(number << 12);
-            if (flags != null)
-            {
-                GpaSpace.ClearPageFlag(flags, GpaPageFlags.HasCode);
-            }
+            ClearHasCode(number);
         }
 
         _pages.Clear();
@@ -627,12 +443,5 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
         new Span<nint>(_front, FrontSize).Clear();
         Translations?.Recycle();
         Emptied++;
-    }
-
-    private sealed class CodePage
-    {
-        public ulong Lines { get; set; }
-
-        public List<nint> Blocks { get; } = [];
     }
 }
