@@ -14,7 +14,6 @@ public sealed class NestedKvmTests
 
     private static async Task RunAsync(TimeSpan limit, params string[] arguments)
     {
-        Assert.SkipUnless(Environment.GetEnvironmentVariable("VITRO_LONG_TESTS") == "1", "A long test: './test --long'.");
         var machine = await NestedMachine.RunAsync(limit, arguments);
         foreach (var line in machine.Lines.Where(line => line.StartsWith("CASE ok", StringComparison.Ordinal)))
         {

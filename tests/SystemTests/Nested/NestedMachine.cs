@@ -6,9 +6,14 @@ namespace Vitro.SystemTests.Nested;
 
 /// <summary>
 /// An emulated machine with SVM (QEMU's translator) under the stock Debian kernel and its own kvm-amd, in which the test
-/// program of tests/NestedTests runs. The emulator keeps the vector state of a nested guest wrongly when it has XSAVE, so
-/// the processor it shows has none.
+/// program of tests/NestedTests runs.
 /// </summary>
+/// <remarks>
+/// It has one processor, on which the virtual processors of the nested guest take turns. With two on threads of their own
+/// this emulator goes on, now and then, executing a breakpoint that the kernel had set only while it rewrote its code, and
+/// both processors hang; with two on one thread it has delivered an injected interrupt twice. It also keeps the vector
+/// state of a nested guest wrongly when it has XSAVE, so the processor it shows has none.
+/// </remarks>
 internal sealed class NestedMachine
 {
     private const string Emulator = "qemu-system-x86_64";
@@ -52,11 +57,11 @@ internal sealed class NestedMachine
         };
         foreach (var argument in new[]
         {
-            "-accel", "tcg,thread=multi", "-cpu", "max,+svm,-xsave", "-smp", "2", "-m", "2G", "-display", "none", "-serial", "stdio", "-monitor", "none",
+            "-accel", "tcg", "-cpu", "max,+svm,-xsave", "-smp", "1", "-m", "2G", "-display", "none", "-serial", "stdio", "-monitor", "none",
             "-no-reboot", "-nic", "none", "-drive", $"file={Linux.LinuxImage.RootDiskPath},if=virtio,format=raw,snapshot=on",
             "-kernel", Linux.LinuxImage.Kernel, "-initrd", initrd,
 
-            // Two emulated counters do not pass the kernel's test for synchrony, though they are one.
+            // The kernel measures the emulated counter against emulated timers and would find it unsteady on a busy host.
             "-append", $"console=ttyS0 quiet panic=-1 tsc=reliable vitro.run={arguments}",
         })
         {
@@ -89,9 +94,8 @@ internal sealed class NestedMachine
     {
         var tests = Path.Combine(SourceTree.Root, "tests", "NestedTests");
         var image = Shell($"'{tests}/image'").Trim().Split('\n')[^1];
-        var output = Path.Combine(tests, "bin", "nested");
-        Shell($"dotnet publish '{tests}' -c Release -v quiet --nologo -p:RunAnalyzers=false -o '{output}' >&2");
-        return (Path.Combine(image, "host.img"), Path.Combine(output, "Vitro.NestedTests"));
+        var program = Shell($"'{tests}/program'").Trim().Split('\n')[^1];
+        return (Path.Combine(image, "host.img"), program);
     }
 
     private static string Shell(string command)
