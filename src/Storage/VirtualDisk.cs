@@ -64,7 +64,7 @@ public abstract class VirtualDisk : IBlockDevice
         var slice = new BufferSlice(buffers, 0, (int)TotalLength(buffers));
         try
         {
-            return slice.Length is >= SplitTransfer.From and <= InlineLimit ? SplitTransfer.Read(this, offset, slice)
+            return slice.Length is >= SplitRead.From and <= InlineLimit ? SplitRead.Read(this, offset, slice)
                 : slice.Length <= InlineLimit && Read(offset, slice, cachedOnly: true) ? ValueTask.CompletedTask
                 : BlockRequest.StartRead(this, offset, slice);
         }
@@ -88,11 +88,6 @@ public abstract class VirtualDisk : IBlockDevice
         {
             return BlockRequest.Start(
                 this, forceUnitAccess ? BlockRequest.Operation.WriteThrough : BlockRequest.Operation.Write, offset, slice.Length, slice);
-        }
-
-        if (slice.Length >= SplitTransfer.From)
-        {
-            return SplitTransfer.Write(this, offset, slice);
         }
 
         try

@@ -3,10 +3,10 @@ using Vitro.Benchmarks.Engine;
 using Vitro.Benchmarks.Vhd;
 
 var names = args.ToList();
-EngineOptions options;
+BenchmarkOptions options;
 try
 {
-    options = EngineOptions.Take(names);
+    options = BenchmarkOptions.Take(names);
 }
 catch (FormatException exception)
 {
@@ -24,14 +24,15 @@ var benchmarks = new Dictionary<string, Func<CancellationToken, Task<int>>>(Stri
     ["pauses"] = PausesBenchmark.RunAsync,
     ["save"] = SaveBenchmark.RunAsync,
     ["vector"] = _ => RunLoop(true, "off"),
-    ["vhd"] = _ => Task.FromResult(VhdBenchmark.Run()),
+    ["vhd"] = _ => Task.FromResult(VhdBenchmark.Run(options)),
 };
 
 if (names.Count == 0 || names.Any(name => !benchmarks.ContainsKey(name)))
 {
     await Console.Error.WriteLineAsync(
         $"Usage: ./bench NAME... [--rounds N] [--only PART,...]   Benchmarks: {string.Join(", ", benchmarks.Keys)}\n"
-        + $"--rounds and --only are for engine; its parts: {string.Join(", ", EngineOptions.AllParts)}");
+        + $"--rounds and --only are for engine, with the parts {string.Join(", ", EngineBenchmark.AllParts)},\n"
+        + $"and for vhd, with the parts {string.Join(", ", VhdBenchmark.AllParts)}");
     return names.Count == 0 ? 0 : 2;
 }
 

@@ -308,6 +308,9 @@ internal abstract class BlockMappedDisk : VirtualDisk
     /// <summary>How extents lie in the file: their alignment, what comes before their payload, and where they end at the latest.</summary>
     private protected abstract (int Alignment, int Lead, long End) ExtentPlaces { get; }
 
+    /// <summary>The error for an entry of the table, by its owner, that cannot be true.</summary>
+    private protected abstract DiskDamagedException BadEntry(long owner, string problem);
+
     /// <summary>Zeroes a released extent for its next use.</summary>
     private protected abstract void ClearExtent(long fileOffset);
 
@@ -378,11 +381,12 @@ internal abstract class BlockMappedDisk : VirtualDisk
     {
         if (!_gapsSearched)
         {
-            _gapsSearched = true;
             if (!Extents.HasSeenReleases && BlockCount <= MostBlocksToSearch)
             {
                 FindGaps();
             }
+
+            _gapsSearched = true;
         }
 
         return Extents.TryTake(out var extent) ? extent : AppendExtent();
@@ -392,11 +396,19 @@ internal abstract class BlockMappedDisk : VirtualDisk
     {
         var (alignment, lead, last) = ExtentPlaces;
         var size = lead + BlockSize;
+        var used = UsedExtents().OrderBy(extent => extent.Offset).ToArray();
+
+        // A file that was cut off must not grow over what its table still claims.
+        if (Array.Find(used, extent => extent.Owner >= 0 && extent.End > last) is { Length: > 0 } beyond)
+        {
+            throw BadEntry(beyond.Owner, $"it points to {beyond.Length} bytes at {beyond.Offset}, outside the file");
+        }
+
         long end = 0;
-        foreach (var used in UsedExtents().OrderBy(extent => extent.Offset).Append(new UsedExtent(last, 0, -1)))
+        foreach (var extent in used.Append(new UsedExtent(last, 0, -1)))
         {
             var start = (end + alignment - 1) & -alignment;
-            var count = (Math.Min(used.Offset, last) - start) / size;
+            var count = (Math.Min(extent.Offset, last) - start) / size;
             if (count > 0)
             {
                 DataFile.Zero(start, count * size);
@@ -406,7 +418,7 @@ internal abstract class BlockMappedDisk : VirtualDisk
                 }
             }
 
-            end = Math.Max(end, used.End);
+            end = Math.Max(end, extent.End);
         }
     }
 

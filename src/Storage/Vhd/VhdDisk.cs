@@ -253,9 +253,11 @@ internal sealed partial class VhdDisk : BlockMappedDisk
         var offset = ((long)sector * VhdLayout.SectorSize) + _bitmapSize;
         return sector != 0 && offset + BlockSize <= Volatile.Read(ref _dataEnd)
             ? offset
-            : throw new DiskDamagedException(
-                Path, $"VHD block allocation table, entry {block}", Table.OffsetOf(block), $"it points to sector {sector}, outside the file");
+            : throw BadEntry(block, $"it points to sector {sector}, outside the file");
     }
+
+    private protected override DiskDamagedException BadEntry(long owner, string problem) =>
+        new(Path, $"VHD block allocation table, entry {owner}", Table.OffsetOf(owner), problem);
 
     // The last block of a file whose footer a crash cost may reach up to its very end.
     private long FindDataEnd()

@@ -161,7 +161,9 @@ internal sealed partial class VhdxDisk : BlockMappedDisk
         }
     }
 
-    private protected override (int Alignment, int Lead, long End) ExtentPlaces => (VhdxLayout.Megabyte, 0, _fileEnd);
+    // A crash can leave a file that ends inside a megabyte: that one is no place, for what is put there might not reach the file's end.
+    private protected override (int Alignment, int Lead, long End) ExtentPlaces =>
+        (VhdxLayout.Megabyte, 0, DataFile.Length & -VhdxLayout.Megabyte);
 
     private protected override long AppendExtent() => Extend(BlockSize);
 
@@ -288,6 +290,6 @@ internal sealed partial class VhdxDisk : BlockMappedDisk
             ? offset
             : throw BadEntry(index, $"it points to {length} bytes at {offset}, outside the file");
 
-    private DiskDamagedException BadEntry(long index, string problem) =>
-        new(Path, $"VHDX block allocation table, entry {index}", Bat.OffsetOf(index), problem);
+    private protected override DiskDamagedException BadEntry(long owner, string problem) =>
+        new(Path, $"VHDX block allocation table, entry {owner}", Bat.OffsetOf(owner), problem);
 }

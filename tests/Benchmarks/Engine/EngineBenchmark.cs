@@ -10,13 +10,15 @@ namespace Vitro.Benchmarks.Engine;
 /// </summary>
 internal static class EngineBenchmark
 {
+    internal static readonly IReadOnlyList<string> AllParts = ["boot", "programs", "system", "real", "parallel"];
+
     private const string HostName = "host";
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(20);
 
     private static readonly string[] Programs =
         ["sieve", "sha256", "quicksort", "strings", "hashtable", "recursion", "list", "bytecode", "matrix"];
 
-    internal static async Task<int> RunAsync(EngineOptions options, CancellationToken cancellationToken)
+    internal static async Task<int> RunAsync(BenchmarkOptions options, CancellationToken cancellationToken)
     {
         var measures = options.Parts.Contains("boot") ? await BootBenchmark.MeasureAsync(options.Rounds, cancellationToken) : [];
         string[] serial = [.. options.Parts.Where(part => part is "programs" or "system" or "real")];

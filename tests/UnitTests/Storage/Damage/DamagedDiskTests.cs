@@ -98,6 +98,44 @@ public sealed class DamagedDiskTests : IDisposable
         Assert.True(before.AsSpan().SequenceEqual(File.ReadAllBytes(path)));
     }
 
+    [Fact]
+    public void A_file_that_was_cut_off_does_not_grow_over_what_its_table_claims()
+    {
+        var path = MakeDisk();
+        var length = new FileInfo(path).Length - Megabyte;
+        using (var file = File.OpenWrite(path))
+        {
+            file.SetLength(length);
+        }
+
+        var disk = DiskFactory.Open(path);
+        var error = Assert.Throws<DiskDamagedException>(() => disk.Put(5 * Megabyte, new byte[4096]));
+        Assert.Contains("entry 1", error.Message, StringComparison.Ordinal);
+        disk.Put(4096, DiskContent.Random(4096, 2)); // what is there can still be written
+        disk.Close();
+
+        Assert.Equal(length, new FileInfo(path).Length);
+    }
+
+    [Fact]
+    public void A_file_that_a_crash_left_ending_inside_a_megabyte_goes_on_being_sound()
+    {
+        var path = MakeDisk();
+        using (var file = File.OpenWrite(path))
+        {
+            file.SetLength(file.Length + 4096);
+        }
+
+        var disk = DiskFactory.Open(path);
+        disk.Put(5 * Megabyte, DiskContent.Random(4096, 3));
+        disk.Close();
+
+        Assert.Empty(DiskCheck.Run(path).Problems);
+        disk = DiskFactory.Open(path, new DiskOpenOptions { ReadOnly = true });
+        Assert.Equal(DiskContent.Random(4096, 3), disk.Get(5 * Megabyte, 4096));
+        disk.Close();
+    }
+
     private static void Overwrite(string path, long offset, byte[] bytes)
     {
         using var file = File.OpenWrite(path);

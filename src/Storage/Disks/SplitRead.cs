@@ -2,9 +2,9 @@ using Vitro.Storage.Files;
 
 namespace Vitro.Storage.Disks;
 
-/// <summary>A long request done by two threads: the caller's copies one half while one of the library's copies the other.</summary>
+/// <summary>A long read done by two threads: the caller's copies one half while one of the library's copies the other.</summary>
 /// <remarks>Whoever is first at the second half does it, so a busy host costs the caller no more than doing all of it alone.</remarks>
-internal static class SplitTransfer
+internal static class SplitRead
 {
     /// <summary>From this many bytes on, waking another thread costs less than it saves.</summary>
     internal const int From = 512 << 10;
@@ -50,38 +50,6 @@ internal static class SplitTransfer
 
         IoThreads.Queue(other);
         return other.Task;
-    }
-
-    internal static ValueTask Write(VirtualDisk disk, long offset, in BufferSlice source)
-    {
-        var half = source.Length / 2 & -PageSize;
-        var rest = source.Slice(half, source.Length - half);
-        var other = BlockRequest.Prepare(disk, BlockRequest.Operation.Write, offset + half, rest.Length, rest);
-        IoThreads.Queue(other);
-        try
-        {
-            disk.Write(offset, source.Slice(0, half), durable: false);
-        }
-        catch (IOException error)
-        {
-            return BothAsync(other.Task, ValueTask.FromException(error));
-        }
-
-        if (!IoThreads.TryTakeBack(other))
-        {
-            return other.Task;
-        }
-
-        other.Abandon();
-        try
-        {
-            disk.Write(offset + half, rest, durable: false);
-            return ValueTask.CompletedTask;
-        }
-        catch (IOException error)
-        {
-            return ValueTask.FromException(error);
-        }
     }
 
     // The buffers are the caller's again only when neither half uses them any more.
