@@ -49,6 +49,9 @@ internal sealed unsafe class SoftwarePartition : IPartition, IGpaObserver
     public ReadOnlySpan<SoftwareVirtualProcessor> Processors => _processors;
 
     /// <inheritdoc/>
+    public bool AsksForRam => true;
+
+    /// <inheritdoc/>
     public ReadOnlySpan<byte> HypercallPageCode => [0x0F, 0x01, 0xC1, 0xC3];
 
     /// <inheritdoc/>

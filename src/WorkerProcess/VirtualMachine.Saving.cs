@@ -157,7 +157,7 @@ public sealed partial class VirtualMachine
             _synthetic.CheckDisks(saved.ReadRecord(SavedMachineFormat.Record.Disks, SavedDisks.Version));
         }
 
-        State.Restore(saved);
+        State.Restore(saved, damage => _power.RequestEnd(new MachineEnd(MachineEndKind.InternalError, $"{saved.Path} cannot be used. {damage}")));
     }
 }
 

@@ -464,6 +464,7 @@ internal sealed unsafe partial class Mmu
         }
 
         host = (byte*)(_regionHost + (nint)(page - _regionStart));
+        _gpa.EnsurePresent((nint)host, GuestMemory.PageSize);
         flags = _gpa.PageFlags(page);
     }
 

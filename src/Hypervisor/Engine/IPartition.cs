@@ -18,6 +18,12 @@ public interface IPartition : IInspectable, IDisposable
     /// <summary>Rate of the guest's time stamp counter in Hz; constant for the partition's life.</summary>
     ulong TscFrequency { get; }
 
+    /// <summary>
+    /// Whether the engine calls <see cref="Vid.GpaSpace.EnsurePresent"/> before it touches a page of RAM for the first time, so
+    /// that processors may run while RAM is still being filled.
+    /// </summary>
+    bool AsksForRam => false;
+
     /// <summary>The engine's own local APICs; null when it uses the machine's (<see cref="PartitionOptions.InterruptControllers"/>).</summary>
     IEngineLocalApics? LocalApics => null;
 

@@ -113,7 +113,7 @@ public sealed unsafe class GpaSpace : IDisposable
             return false;
         }
 
-        address = region.HostAddress + (nint)(gpa - region.Start);
+        address = Present(region, gpa, length);
         return true;
     }
 
@@ -127,6 +127,7 @@ public sealed unsafe class GpaSpace : IDisposable
             throw new ArgumentOutOfRangeException(nameof(offset));
         }
 
+        _ram.EnsurePresent(offset, (ulong)length);
         return new Span<byte>((void*)(_ram.File.Address + (nint)offset), length);
     }
 
@@ -173,6 +174,7 @@ public sealed unsafe class GpaSpace : IDisposable
             return false;
         }
 
+        Present(region, gpa, (ulong)length);
         memory = managers[chunk].Memory.Slice(inChunk, length);
         return true;
     }
@@ -189,7 +191,7 @@ public sealed unsafe class GpaSpace : IDisposable
             }
 
             var count = (int)Math.Min((ulong)destination.Length, region.End - gpa);
-            new ReadOnlySpan<byte>((void*)(region.HostAddress + (nint)(gpa - region.Start)), count).CopyTo(destination);
+            new ReadOnlySpan<byte>((void*)Present(region, gpa, (ulong)count), count).CopyTo(destination);
             destination = destination[count..];
             gpa += (ulong)count;
         }
@@ -209,13 +211,26 @@ public sealed unsafe class GpaSpace : IDisposable
             }
 
             var count = (int)Math.Min((ulong)source.Length, region.End - gpa);
-            source[..count].CopyTo(new Span<byte>((void*)(region.HostAddress + (nint)(gpa - region.Start)), count));
+            source[..count].CopyTo(new Span<byte>((void*)Present(region, gpa, (ulong)count), count));
             NotifyWritten(gpa, (ulong)count);
             source = source[count..];
             gpa += (ulong)count;
         }
 
         return true;
+    }
+
+    /// <summary>
+    /// To be called by engines before they touch a range of the host's memory that they found through <see cref="Regions"/>;
+    /// what is not RAM is always there.
+    /// </summary>
+    public void EnsurePresent(nint hostAddress, ulong length)
+    {
+        var offset = (ulong)(hostAddress - _ram.File.Address);
+        if (offset < _ram.Size)
+        {
+            _ram.EnsurePresent(offset, length);
+        }
     }
 
     /// <summary>
@@ -299,6 +314,14 @@ public sealed unsafe class GpaSpace : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => NativeMemory.Free(_pageFlags);
+
+    /// <summary>The host address of a range of a region, with its content there.</summary>
+    private nint Present(GpaRegion region, ulong gpa, ulong length)
+    {
+        var address = region.HostAddress + (nint)(gpa - region.Start);
+        EnsurePresent(address, length);
+        return address;
+    }
 
     private void NotifyRegionsChanged()
     {

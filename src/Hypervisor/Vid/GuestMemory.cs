@@ -14,6 +14,8 @@ public sealed class GuestMemory : IDisposable
     /// <summary>RAM that does not fit below <see cref="LowRamLimit"/> starts here.</summary>
     public const ulong HighRamBase = 0x1_0000_0000;
 
+    private IRamSource? _source;
+
     private GuestMemory(MemoryFile file)
     {
         File = file;
@@ -46,6 +48,31 @@ public sealed class GuestMemory : IDisposable
         return new GuestMemory(MemoryFile.Create("vitro-guest-ram", size));
     }
 
+    /// <summary>Names where the content comes from that is not there yet. Before the machine's first start.</summary>
+    /// <param name="source">Owned from here on; it calls <see cref="Complete"/> when it has nothing left.</param>
+    public void SetSource(IRamSource source)
+    {
+        if (Interlocked.CompareExchange(ref _source, source, null) is not null)
+        {
+            throw new InvalidOperationException("The memory has a source already.");
+        }
+    }
+
+    /// <summary>Everything is in the memory file: nobody asks the source any more.</summary>
+    public void Complete() => Volatile.Write(ref _source, null);
+
+    /// <summary>
+    /// To be called before a range is touched for the first time, by devices (<see cref="GpaSpace"/> does it for them) and by
+    /// engines that say they do (<see cref="Engine.IPartition.AsksForRam"/>). Costs nothing once all is there.
+    /// </summary>
+    /// <param name="offset">Byte in the memory file.</param>
+    /// <param name="length">Bytes; the range lies inside the file.</param>
+    public void EnsurePresent(ulong offset, ulong length) => Volatile.Read(ref _source)?.Fill(offset, length);
+
     /// <inheritdoc/>
-    public void Dispose() => File.Dispose();
+    public void Dispose()
+    {
+        Interlocked.Exchange(ref _source, null)?.Dispose();
+        File.Dispose();
+    }
 }

@@ -151,10 +151,17 @@ public sealed class GuestBus
             throw new InvalidOperationException($"The host refuses the ring: 0x{status:x}.");
         }
 
-        var channel = new GuestChannel(this, _offers.First(offer => offer.ChannelId == channelId), handle, pages, pagesEachWay);
+        var channel = new GuestChannel(this, channelId, handle, pages, pagesEachWay, isResumed: false);
         status = TryOpen(channelId, handle, (uint)pagesEachWay, targetVp, userData);
         return status == 0 ? channel : throw new InvalidOperationException($"The host refuses to open the channel: 0x{status:x}.");
     }
+
+    /// <summary>Goes on with a channel that was open when the machine was saved: its rings are as they were.</summary>
+    /// <param name="channelId">The relid.</param>
+    /// <param name="ringGpadl">GPADL of the rings.</param>
+    /// <param name="pages">Page numbers of the rings, the guest's outgoing one first.</param>
+    public GuestChannel Resume(uint channelId, uint ringGpadl, ReadOnlySpan<ulong> pages) =>
+        new(this, channelId, ringGpadl, pages, pages.Length / 2, isResumed: true);
 
     /// <summary>Asks to open a channel; returns the host's status.</summary>
     public uint TryOpen(uint channelId, uint gpadl, uint downstreamPage, uint targetVp = 0, ReadOnlySpan<byte> userData = default)

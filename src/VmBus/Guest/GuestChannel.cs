@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Vitro.VmBus.Channels;
 using Vitro.VmBus.Protocol;
 using Vitro.VmBus.Rings;
 
@@ -18,11 +19,11 @@ public sealed class GuestChannel : IDisposable
     private readonly AutoResetEvent _packets = new(initialState: false);
     private readonly AutoResetEvent _room = new(initialState: false);
 
-    internal GuestChannel(GuestBus bus, OfferChannel offer, uint ringGpadl, ReadOnlySpan<ulong> pages, int pagesEachWay)
+    internal GuestChannel(GuestBus bus, uint channelId, uint ringGpadl, ReadOnlySpan<ulong> pages, int pagesEachWay, bool isResumed)
     {
         _bus = bus;
-        ChannelId = offer.ChannelId;
-        _connectionId = offer.ConnectionId;
+        ChannelId = channelId;
+        _connectionId = VmBusConnection.FirstChannelConnectionId + channelId;
         RingGpadl = ringGpadl;
         if (!RingMemory.TryMap(bus.Memory, pages[..pagesEachWay], out var outgoing)
             || !RingMemory.TryMap(bus.Memory, pages[pagesEachWay..], out var incoming))
@@ -32,8 +33,12 @@ public sealed class GuestChannel : IDisposable
 
         Outgoing = outgoing;
         Incoming = incoming;
-        Outgoing.Initialize();
-        Incoming.Initialize();
+        if (!isResumed)
+        {
+            Outgoing.Initialize();
+            Incoming.Initialize();
+        }
+
         _writer = new RingWriter(outgoing);
         _reader = new RingReader(incoming);
         bus.Ports.OnEvent((int)ChannelId, _ => OnEvent());

@@ -49,15 +49,26 @@ internal sealed record MachineState
     }
 
     /// <summary>Takes the state of a file into the parts of a new machine, which have never been started.</summary>
+    /// <param name="file">The file.</param>
+    /// <param name="onDamage">Called once, on any thread, when memory turns out not to unpack after all: the guest must not go on.</param>
     /// <exception cref="SavedStateException">The file is damaged or does not fit; the parts are in no defined state.</exception>
-    internal void Restore(SavedMachine file)
+    internal void Restore(SavedMachine file, Action<string> onDamage)
     {
         var known = Devices.Select(static device => Record.DevicePrefix + device.Name).ToHashSet(StringComparer.Ordinal);
         known.UnionWith([Record.Machine, Record.Cpuid, Record.Processors, Record.Memory, Record.Disks]);
         file.RequireKnown(known);
 
         // Memory before the bus, whose rings are in it; the clock before whatever counts by it.
-        file.ReadMemory(Ram);
+        var memory = file.ReadMemory(Ram);
+        if (Partition.AsksForRam)
+        {
+            memory.Attach(onDamage);
+        }
+        else
+        {
+            memory.FillAll();
+        }
+
         Clock.SetNanoseconds(file.Saved.Nanoseconds);
         foreach (var device in Devices)
         {

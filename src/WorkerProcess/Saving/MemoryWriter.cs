@@ -14,6 +14,7 @@ internal static class MemoryWriter
 
     internal static void Write(SavedMachineWriter file, GuestMemory ram)
     {
+        ram.EnsurePresent(0, ram.Size);
         var entries = new List<MemoryChunk>();
         var chunks = (int)((ram.Size + ChunkSize - 1) / ChunkSize);
         Parallel.For(

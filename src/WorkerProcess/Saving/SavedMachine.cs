@@ -20,7 +20,7 @@ public sealed class SavedMachine : IDisposable, IInspectable
         _file = file;
         var length = RandomAccess.GetLength(file);
         var header = new byte[HeaderSize];
-        var got = MemoryReader.ReadFully(file, header, 0);
+        var got = FileReader.ReadFully(file, header, 0);
         ReadDirectory(SavedMachineHeader.Read(header.AsSpan(0, got), length), length);
         _saved = SavedDefinition.Read(ReadRecord(Record.Machine, SavedDefinition.Version));
     }
@@ -130,7 +130,9 @@ public sealed class SavedMachine : IDisposable, IInspectable
         return new SavedStateReader(ReadContent(name, record));
     }
 
-    internal void ReadMemory(GuestMemory ram) => MemoryReader.Read(_file, ReadRecord(Record.Memory, 1), ram);
+    /// <summary>Reads and checks what memory held; it goes into <paramref name="ram"/> as it is asked for.</summary>
+    /// <exception cref="SavedStateException">It is damaged, or belongs to a machine with other memory.</exception>
+    internal SavedMemory ReadMemory(GuestMemory ram) => SavedMemory.Read(_file, ReadRecord(Record.Memory, 1), ram);
 
     /// <summary>Every record with its content, in the order they were written.</summary>
     internal IEnumerable<(string Name, byte[] Content)> ReadRecords() =>
@@ -139,7 +141,7 @@ public sealed class SavedMachine : IDisposable, IInspectable
     private byte[] ReadContent(string name, RecordEntry record)
     {
         var bytes = new byte[record.Length];
-        return MemoryReader.ReadFully(_file, bytes, record.Offset) == bytes.Length && Crc32C.Compute(bytes) == record.Checksum
+        return FileReader.ReadFully(_file, bytes, record.Offset) == bytes.Length && Crc32C.Compute(bytes) == record.Checksum
             ? bytes
             : throw new SavedStateException($"The record '{name}' is damaged: its checksum is wrong.");
     }
@@ -147,7 +149,7 @@ public sealed class SavedMachine : IDisposable, IInspectable
     private void ReadDirectory(SavedMachineHeader header, long fileLength)
     {
         var bytes = new byte[header.DirectoryLength];
-        if (MemoryReader.ReadFully(_file, bytes, header.DirectoryOffset) != bytes.Length || Crc32C.Compute(bytes) != header.DirectoryChecksum)
+        if (FileReader.ReadFully(_file, bytes, header.DirectoryOffset) != bytes.Length || Crc32C.Compute(bytes) != header.DirectoryChecksum)
         {
             throw new SavedStateException("The directory is damaged: its checksum is wrong.");
         }

@@ -17,6 +17,7 @@ public sealed class LinuxSavingTests
     [Theory]
     [InlineData(1, "raw", 2)]
     [InlineData(2, "vhdx", 2)]
+    [InlineData(4, "raw", 1)]
     public async Task A_guest_in_the_middle_of_disk_writes_goes_on_as_if_nothing_had_been(int processors, string format, int rounds)
     {
         using var folder = new TemporaryFolder();

@@ -1,9 +1,13 @@
 using System.Buffers.Binary;
+using Vitro.Foundation;
 using Vitro.Hypervisor.Vid;
+using Vitro.UnitTests.Storage;
 using Vitro.UnitTests.VmBus;
+using Vitro.UnitTests.WorkerProcess.Saving;
 using Vitro.VmBus;
 using Vitro.VmBus.Guest;
 using Vitro.Vsp.Storage;
+using Vitro.WorkerProcess.Saving;
 using Xunit;
 
 namespace Vitro.UnitTests.Vsp.Storage;
@@ -11,6 +15,8 @@ namespace Vitro.UnitTests.Vsp.Storage;
 /// <summary>A controller on a bus and a guest that drives it as a storage driver does.</summary>
 internal sealed class StorageFixture : IDisposable
 {
+    private const int PagesEachWay = 32;
+
     private readonly BusFixture _bus = new();
     private ulong _transaction = 100;
 
@@ -23,8 +29,25 @@ internal sealed class StorageFixture : IDisposable
         _bus.Host.Start();
         Controller.Start();
         var offer = _bus.Guest.ConnectAndEnumerate()[0];
-        Channel = _bus.Guest.Open(offer.ChannelId, pagesEachWay: 32);
+        Channel = _bus.Guest.Open(offer.ChannelId, PagesEachWay);
         Page = _bus.Guest.AllocatePages(128);
+    }
+
+    /// <summary>A controller and its bus of another time, with the guest that had channel <see cref="GuestChannel.ChannelId"/> open.</summary>
+    internal StorageFixture(SavedMachine saved, MemoryDisk disk, uint channelId, uint ringGpadl, ulong firstRingPage)
+    {
+        Disk = disk;
+        Controller = new StorageController(new Guid("11111111-2222-3333-4444-555555555555"));
+        Controller.AddDisk(0, Disk);
+        _bus.Host.Offer(Controller);
+        saved.ReadMemory(_bus.Ram).FillAll();
+        _bus.Host.Restore(saved.ReadRecord("device/vmbus", ((IVirtualDevice)_bus.Host).SavedStateVersion));
+        Controller.Restore(saved.ReadRecord("device/scsi0", ((IVirtualDevice)Controller).SavedStateVersion));
+        ulong[] pages = [.. Enumerable.Range(0, 2 * PagesEachWay).Select(page => firstRingPage + (ulong)page)];
+        Channel = _bus.Guest.Resume(channelId, ringGpadl, pages);
+        Page = firstRingPage + (2 * PagesEachWay);
+        _bus.Host.Start();
+        Controller.Start();
     }
 
     internal BusFixture Bus => _bus;
@@ -111,6 +134,20 @@ internal sealed class StorageFixture : IDisposable
 
         return new StorageAnswer(packet.TransactionId, packet.Payload);
     }
+
+    /// <summary>Stops the controller and its bus, as a machine does before it is saved.</summary>
+    internal async Task StopAsync()
+    {
+        await Controller.StopAsync();
+        await _bus.Host.StopAsync();
+    }
+
+    /// <summary>Writes the stopped controller, its bus and memory to the file of a saved machine.</summary>
+    internal string Save(TemporaryFolder folder) => SavedFile.Write(folder, _bus.Ram, file =>
+    {
+        file.AddRecord("device/vmbus", ((IVirtualDevice)_bus.Host).SavedStateVersion, isRequired: true, _bus.Host.Save);
+        file.AddRecord("device/scsi0", ((IVirtualDevice)Controller).SavedStateVersion, isRequired: true, Controller.Save);
+    });
 
     public void Dispose()
     {

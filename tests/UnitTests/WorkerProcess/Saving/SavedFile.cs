@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Vitro.Configuration;
 using Vitro.Foundation;
 using Vitro.Hypervisor.Vid;
@@ -25,15 +26,46 @@ internal static class SavedFile
 
     internal static string Write(TemporaryFolder folder, GuestMemory ram, Action<SavedMachineWriter>? more = null)
     {
+        return Write(folder, file =>
+        {
+            MemoryWriter.Write(file, ram);
+            more?.Invoke(file);
+        });
+    }
+
+    /// <summary>A file whose first chunk of memory is no LZ4 block, under a right checksum.</summary>
+    internal static string WriteBrokenChunk(TemporaryFolder folder) => Write(folder, static file =>
+    {
+        byte[] stored = [0xFF, 0xFF, 0xFF, 0xFF];
+        MemoryChunk[] chunks =
+        [
+            new()
+            {
+                Pages = 1,
+                Codec = ChunkCodec.Lz4,
+                StoredLength = (uint)stored.Length,
+                Checksum = Crc32C.Compute(stored),
+                Offset = file.Append(stored),
+            },
+        ];
+        file.AddRecord(SavedMachineFormat.Record.Memory, 1, isRequired: true, writer =>
+        {
+            writer.UInt64(SavedMachineFormat.MemoryTag.Size, MemoryBytes);
+            writer.UInt32(SavedMachineFormat.MemoryTag.ChunkSize, SavedMachineFormat.ChunkSize);
+            writer.Bytes(SavedMachineFormat.MemoryTag.Chunks, MemoryMarshal.AsBytes(chunks.AsSpan()));
+        });
+    });
+
+    private static string Write(TemporaryFolder folder, Action<SavedMachineWriter> parts)
+    {
         var path = folder.File("saved.vmrs");
         using var file = SavedMachineWriter.Create(path);
-        MemoryWriter.Write(file, ram);
         file.AddRecord(
             SavedMachineFormat.Record.Machine,
             SavedDefinition.Version,
             isRequired: true,
             new SavedDefinition(Definition, "software", new DateTimeOffset(2026, 1, 2, 3, 4, 5, TimeSpan.Zero), 123_456_789, 1_000_000_000, 42).Write);
-        more?.Invoke(file);
+        parts(file);
         file.Seal();
         file.Publish();
         return path;

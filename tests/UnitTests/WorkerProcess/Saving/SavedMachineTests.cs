@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Vitro.Foundation;
 using Vitro.Hypervisor.Vid;
 using Vitro.UnitTests.Storage;
@@ -28,7 +29,7 @@ public sealed class SavedMachineTests : IDisposable
         Assert.Equal((123_456_789, 1_000_000_000UL, 42UL), (saved.Saved.Nanoseconds, saved.Saved.TscFrequency, saved.Saved.Tsc));
         Assert.Equal("software", saved.EngineName);
         using var ram = GuestMemory.Create(SavedFile.MemoryBytes);
-        saved.ReadMemory(ram);
+        saved.ReadMemory(ram).FillAll();
         Assert.True(Content(_ram).AsSpan().SequenceEqual(Content(ram)));
     }
 
@@ -138,6 +139,72 @@ public sealed class SavedMachineTests : IDisposable
     }
 
     [Fact]
+    public void Memory_is_there_whenever_it_is_looked_at_first()
+    {
+        using var saved = SavedMachine.Open(SavedFile.Write(_folder, _ram));
+        var expected = Content(_ram);
+        using var ram = GuestMemory.Create(SavedFile.MemoryBytes);
+        using var gpa = new GpaSpace(ram);
+        saved.ReadMemory(ram).Attach(Assert.Fail);
+
+        // From the end, against the thread that fills from the start, on several threads at once.
+        Parallel.For(0, 4, worker =>
+        {
+            var bytes = new byte[3000];
+            for (var at = SavedFile.MemoryBytes - bytes.Length - worker; at >= 0; at -= 1999)
+            {
+                Assert.True(gpa.TryRead((ulong)at, bytes));
+                Assert.True(bytes.AsSpan().SequenceEqual(expected.AsSpan(at, bytes.Length)), $"Byte {at} on.");
+            }
+        });
+    }
+
+    [Fact]
+    public void A_machine_saved_again_before_its_memory_is_there_loses_nothing()
+    {
+        var path = SavedFile.Write(_folder, _ram);
+        using var ram = GuestMemory.Create(SavedFile.MemoryBytes);
+        using (var saved = SavedMachine.Open(path))
+        {
+            saved.ReadMemory(ram).Attach(Assert.Fail);
+        }
+
+        SavedFile.Write(_folder, ram);
+
+        Assert.True(Content(_ram).AsSpan().SequenceEqual(Content(ram)));
+        using var again = SavedMachine.Open(path);
+        using var second = GuestMemory.Create(SavedFile.MemoryBytes);
+        again.ReadMemory(second).FillAll();
+        Assert.True(Content(_ram).AsSpan().SequenceEqual(Content(second)));
+    }
+
+    [Fact]
+    public void Memory_may_be_given_up_while_it_is_being_filled()
+    {
+        using var saved = SavedMachine.Open(SavedFile.Write(_folder, _ram));
+        for (var i = 0; i < 20; i++)
+        {
+            using var ram = GuestMemory.Create(SavedFile.MemoryBytes);
+            saved.ReadMemory(ram).Attach(Assert.Fail);
+        }
+    }
+
+    [Fact]
+    public void A_chunk_with_a_right_checksum_that_does_not_unpack_is_told()
+    {
+        using var saved = SavedMachine.Open(SavedFile.WriteBrokenChunk(_folder));
+        using var ram = GuestMemory.Create(SavedFile.MemoryBytes);
+        using var told = new BlockingCollection<string>();
+
+        saved.ReadMemory(ram).Attach(told.Add);
+
+        Assert.True(told.TryTake(out var damage, TimeSpan.FromSeconds(20)));
+        Assert.Contains("chunk 0", damage, StringComparison.Ordinal);
+        using var other = GuestMemory.Create(SavedFile.MemoryBytes);
+        Assert.Throws<SavedStateException>(saved.ReadMemory(other).FillAll);
+    }
+
+    [Fact]
     public void Memory_of_another_size_is_refused()
     {
         using var saved = SavedMachine.Open(SavedFile.Write(_folder, _ram));
@@ -156,6 +223,6 @@ public sealed class SavedMachineTests : IDisposable
     private static void ReadAll(string path, GuestMemory ram)
     {
         using var saved = SavedMachine.Open(path);
-        saved.ReadMemory(ram);
+        saved.ReadMemory(ram).FillAll();
     }
 }
