@@ -3,6 +3,7 @@ using Vitro.Foundation;
 using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Software;
 using Vitro.Hypervisor.Vid;
+using Vitro.Tests;
 
 namespace Vitro.Benchmarks;
 
@@ -23,14 +24,15 @@ internal sealed class LoopPartition : IDisposable
         _gpa.TryWrite(CodeAddress, code);
         WritePageTables(_gpa);
         var engine = new SoftwareEngine();
+        var empty = new EmptyMachine();
         _partition = engine.CreatePartition(new PartitionOptions
         {
             Gpa = _gpa,
             VirtualProcessorCount = 1,
             Cpuid = engine.GetSupportedCpuid(),
             Clock = _clock,
-            Intercepts = new NoIntercepts(),
-            InterruptControllers = [new NoInterrupts()],
+            Intercepts = empty,
+            InterruptControllers = [empty],
         });
         Processor.SetState(InitialState());
     }
@@ -87,47 +89,5 @@ internal sealed class LoopPartition : IDisposable
         state.Gpr[3] = DataAddress;
         state.Gpr[4] = 0x9000;
         return state;
-    }
-
-    private sealed class NoInterrupts : ILocalInterruptController
-    {
-        public bool HasPendingInterrupt => false;
-
-        public byte Cr8 { get; set; }
-
-        public bool TryAcknowledge(out byte vector)
-        {
-            vector = 0;
-            return false;
-        }
-    }
-
-    private sealed class NoIntercepts : IInterceptHandler
-    {
-        public uint ReadPort(IVirtualProcessor vp, ushort port, int size) => uint.MaxValue;
-
-        public void WritePort(IVirtualProcessor vp, ushort port, int size, uint value)
-        {
-        }
-
-        public ulong ReadMmio(IVirtualProcessor vp, ulong gpa, int size) => ulong.MaxValue;
-
-        public void WriteMmio(IVirtualProcessor vp, ulong gpa, int size, ulong value)
-        {
-        }
-
-        public bool TryReadMsr(IVirtualProcessor vp, uint msr, out ulong value)
-        {
-            value = 0;
-            return false;
-        }
-
-        public bool TryWriteMsr(IVirtualProcessor vp, uint msr, ulong value) => false;
-
-        public bool TryHypercall(IVirtualProcessor vp, in HypercallRegisters registers, out ulong result)
-        {
-            result = 0;
-            return false;
-        }
     }
 }

@@ -1,8 +1,9 @@
 using Vitro.Foundation;
 using Vitro.Hypervisor.Engine;
-using Vitro.Hypervisor.Software;
 using Vitro.Hypervisor.Software.Decoding;
+using Vitro.Hypervisor.Software;
 using Vitro.Hypervisor.Vid;
+using Vitro.Tests;
 
 namespace Vitro.UnitTests.Hypervisor.Software.Differential;
 
@@ -39,15 +40,15 @@ internal sealed unsafe class DifferentialMachine : IDisposable
     internal DifferentialMachine(IExecutionFactory? execution = null)
     {
         _gpa = new GpaSpace(_ram);
-        var nothing = new Nothing();
+        var empty = new EmptyMachine();
         var options = new PartitionOptions
         {
             Gpa = _gpa,
             VirtualProcessorCount = 1,
             Cpuid = new SoftwareEngine().GetSupportedCpuid(),
             Clock = _clock,
-            Intercepts = nothing,
-            InterruptControllers = [nothing],
+            Intercepts = empty,
+            InterruptControllers = [empty],
         };
         _partition = execution == null
             ? (SoftwarePartition)new SoftwareEngine().CreatePartition(options)
@@ -191,44 +192,5 @@ internal sealed unsafe class DifferentialMachine : IDisposable
             Cr4 = 0x6A0,
             Efer = 0xD01,
         });
-    }
-
-    private sealed class Nothing : IInterceptHandler, ILocalInterruptController
-    {
-        public bool HasPendingInterrupt => false;
-
-        public byte Cr8 { get; set; }
-
-        public bool TryAcknowledge(out byte vector)
-        {
-            vector = 0;
-            return false;
-        }
-
-        public uint ReadPort(IVirtualProcessor vp, ushort port, int size) => uint.MaxValue;
-
-        public void WritePort(IVirtualProcessor vp, ushort port, int size, uint value)
-        {
-        }
-
-        public ulong ReadMmio(IVirtualProcessor vp, ulong gpa, int size) => ulong.MaxValue;
-
-        public void WriteMmio(IVirtualProcessor vp, ulong gpa, int size, ulong value)
-        {
-        }
-
-        public bool TryReadMsr(IVirtualProcessor vp, uint msr, out ulong value)
-        {
-            value = 0;
-            return false;
-        }
-
-        public bool TryWriteMsr(IVirtualProcessor vp, uint msr, ulong value) => false;
-
-        public bool TryHypercall(IVirtualProcessor vp, in HypercallRegisters registers, out ulong result)
-        {
-            result = 0;
-            return false;
-        }
     }
 }

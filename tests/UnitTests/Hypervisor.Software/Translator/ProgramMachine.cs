@@ -2,12 +2,13 @@ using System.Buffers.Binary;
 using System.Text;
 using Vitro.Foundation;
 using Vitro.Hypervisor.Engine;
-using Vitro.Hypervisor.Software;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Interpreter;
 using Vitro.Hypervisor.Software.Translator;
 using Vitro.Hypervisor.Software.Vector;
+using Vitro.Hypervisor.Software;
 using Vitro.Hypervisor.Vid;
+using Vitro.Tests;
 
 namespace Vitro.UnitTests.Hypervisor.Software.Translator;
 
@@ -35,7 +36,7 @@ internal sealed unsafe class ProgramMachine : IDisposable
     internal ProgramMachine(IExecutionFactory execution)
     {
         _gpa = new GpaSpace(_ram);
-        var nothing = new Nothing();
+        var empty = new EmptyMachine();
         _partition = new SoftwarePartition(
             new PartitionOptions
             {
@@ -43,8 +44,8 @@ internal sealed unsafe class ProgramMachine : IDisposable
                 VirtualProcessorCount = 1,
                 Cpuid = new SoftwareEngine().GetSupportedCpuid(),
                 Clock = _clock,
-                Intercepts = nothing,
-                InterruptControllers = [nothing],
+                Intercepts = empty,
+                InterruptControllers = [empty],
             },
             execution);
         _vp = _partition.Processors[0];
@@ -214,45 +215,6 @@ internal sealed unsafe class ProgramMachine : IDisposable
             Cr4 = 0x6A0,
             Efer = 0xD01,
         });
-    }
-
-    private sealed class Nothing : IInterceptHandler, ILocalInterruptController
-    {
-        public bool HasPendingInterrupt => false;
-
-        public byte Cr8 { get; set; }
-
-        public bool TryAcknowledge(out byte vector)
-        {
-            vector = 0;
-            return false;
-        }
-
-        public uint ReadPort(IVirtualProcessor vp, ushort port, int size) => uint.MaxValue;
-
-        public void WritePort(IVirtualProcessor vp, ushort port, int size, uint value)
-        {
-        }
-
-        public ulong ReadMmio(IVirtualProcessor vp, ulong gpa, int size) => ulong.MaxValue;
-
-        public void WriteMmio(IVirtualProcessor vp, ulong gpa, int size, ulong value)
-        {
-        }
-
-        public bool TryReadMsr(IVirtualProcessor vp, uint msr, out ulong value)
-        {
-            value = 0;
-            return false;
-        }
-
-        public bool TryWriteMsr(IVirtualProcessor vp, uint msr, ulong value) => false;
-
-        public bool TryHypercall(IVirtualProcessor vp, in HypercallRegisters registers, out ulong result)
-        {
-            result = 0;
-            return false;
-        }
     }
 }
 
