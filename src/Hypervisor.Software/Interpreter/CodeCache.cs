@@ -26,7 +26,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
 
     private const int FrontSize = 1 << 17;
     private const int BucketCount = 1 << 17;
-    private const nuint ArenaSize = 128 << 20;
+    private const nuint ArenaSize = 256 << 20;
 
     private readonly SoftwarePartition _partition;
     private readonly Lock _gate = new();

@@ -16,7 +16,7 @@ internal unsafe ref partial struct BlockTranslator
             // PAUSE is the interpreter's: it gives the host's processor to whoever is waited for.
             case Operation.Nop or Operation.Fence or Operation.Cbw or Operation.Cwd or Operation.Clc or Operation.Stc
                 or Operation.Cmc or Operation.Lahf or Operation.Sahf or Operation.Jcc or Operation.Jmp or Operation.Call or Operation.Ret
-                or Operation.JmpIndirect:
+                or Operation.JmpIndirect or Operation.Jrcxz or Operation.Loop:
                 return true;
             case Operation.CallIndirect:
                 return i->IsMemory || i->Rm != 4;
@@ -122,6 +122,9 @@ internal unsafe ref partial struct BlockTranslator
                 EmitPushConstant(_linear + i->Offset + i->Length);
                 RestoreFlags(scratchFree: true);
                 EmitTaken(i->Immediate);
+                return true;
+            case Operation.Jrcxz or Operation.Loop:
+                EmitCountBranch(i);
                 return true;
             case Operation.CallIndirect or Operation.JmpIndirect:
                 EmitIndirect(i);
@@ -443,6 +446,37 @@ internal unsafe ref partial struct BlockTranslator
         AddCold(isNear ? ColdKind.Taken : ColdKind.FarTaken);
         _c.Int32(0);
         EmitFallThrough((ulong)(i->Offset + i->Length));
+    }
+
+    // JRCXZ and LOOP: by the host's JRCXZ, which leaves the flags alone.
+    private void EmitCountBranch(DecodedInstruction* i)
+    {
+        var wide = i->AddressSize == 8;
+        var count = HomeOf(1);
+        RestoreFlags(scratchFree: true);
+        if (i->Operation == Operation.Loop)
+        {
+            _c.Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, wide, count, 0, count); // lea
+            _c.ModRmMemory(count, count, -1);
+        }
+
+        _c.Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x8B, wide, T1, 0, count); // mov rcx, count
+        _c.ModRmRegister(T1, count);
+        _c.Bytes([0xE3, 0x00]); // jrcxz
+        var skip = _c.Cursor - 1;
+        var next = (ulong)(i->Offset + i->Length);
+        if (i->Operation == Operation.Loop)
+        {
+            EmitTaken(i->Immediate);
+            *skip = (byte)(_c.Cursor - (skip + 1));
+            EmitFallThrough(next);
+        }
+        else
+        {
+            EmitFallThrough(next);
+            *skip = (byte)(_c.Cursor - (skip + 1));
+            EmitTaken(i->Immediate);
+        }
     }
 
     private void EmitIndirect(DecodedInstruction* i)

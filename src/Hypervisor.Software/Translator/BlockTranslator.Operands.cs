@@ -114,7 +114,9 @@ internal unsafe ref partial struct BlockTranslator
     }
 
     // RDI is a linear address; afterwards RDI + RCX is where it lies in the host. The flags are lost.
-    private void EmitCheck(bool isStore, int size)
+    private void EmitCheck(bool isStore, int size) => EmitCheck(isStore ? ColdKind.MissedStore : ColdKind.MissedLoad, size);
+
+    private void EmitCheck(ColdKind miss, int size)
     {
         if (Bmi2.IsSupported)
         {
@@ -127,12 +129,13 @@ internal unsafe ref partial struct BlockTranslator
 
         _c.Arithmetic32(4, HostRegister.Rcx, IndexMask);
         _c.RegisterMemory(
-            OpcodePrefix.None, OpcodeMap.Primary, 0x03, true, T1, HostRegister.Rsp, isStore ? StateLayout.StoreTlb : StateLayout.LoadTlb);
+            OpcodePrefix.None, OpcodeMap.Primary, 0x03, true, T1, HostRegister.Rsp,
+            miss is ColdKind.MissedStore or ColdKind.StoreGroup ? StateLayout.StoreTlb : StateLayout.LoadTlb);
         _c.Bytes([0x48, 0x2B, 0x39]); // sub rdi, [rcx]
         _c.Bytes([0x48, 0x81, 0xFF]); // cmp rdi, 4096 - size
         _c.Int32(4096 - size);
         _c.Bytes([0x0F, 0x87]); // ja
-        AddCold(isStore ? ColdKind.MissedStore : ColdKind.MissedLoad);
+        AddCold(miss);
         _c.Int32(0);
         _c.Bytes([0x48, 0x8B, 0x49, 0x08]); // mov rcx, [rcx + 8]
     }

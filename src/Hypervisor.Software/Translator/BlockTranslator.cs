@@ -17,7 +17,7 @@ namespace Vitro.Hypervisor.Software.Translator;
 internal unsafe ref partial struct BlockTranslator
 {
     private const int MaximumInstructions = 66;
-    private const int MaximumColds = 3 * MaximumInstructions;
+    private const int MaximumColds = 4 * MaximumInstructions;
     private const int WindowSize = 64;
     private const byte T0 = (byte)HostRegister.Rdi;
     private const byte T1 = (byte)HostRegister.Rcx;
@@ -100,7 +100,7 @@ internal unsafe ref partial struct BlockTranslator
         {
             _starts[_index] = _c.Cursor;
             _startIn[_index] = _in;
-            ends = Emit(_instructions + _index);
+            ends = TryEmitGroup(out var groupEnds) ? groupEnds : Emit(_instructions + _index);
         }
 
         _starts[_count] = _c.Cursor;
@@ -195,7 +195,7 @@ internal unsafe ref partial struct BlockTranslator
         var target = _linear + last->Immediate;
         return last->Operation switch
         {
-            Operation.Jcc => LiveAt(next) | LiveAt(target),
+            Operation.Jcc or Operation.Jrcxz or Operation.Loop => LiveAt(next) | LiveAt(target),
             Operation.Jmp or Operation.Call => LiveAt(target),
             Operation.Ret or Operation.JmpIndirect or Operation.CallIndirect => LazyFlags.All,
             _ => LiveAt(next),
@@ -245,7 +245,7 @@ internal unsafe ref partial struct BlockTranslator
                 case Operation.Jmp or Operation.Call:
                     linear += instruction.Immediate;
                     continue;
-                case Operation.Jcc or Operation.Ret or Operation.JmpIndirect or Operation.CallIndirect:
+                case Operation.Jcc or Operation.Jrcxz or Operation.Loop or Operation.Ret or Operation.JmpIndirect or Operation.CallIndirect:
                     return live | pending;
                 default:
                     linear += instruction.Length;
@@ -277,14 +277,26 @@ internal unsafe ref partial struct BlockTranslator
         _c.Bytes([0xE3, 0x05]); // jrcxz over the jump
         EmitJump(_owner.Miss);
         _block->Checked = _c.Executable;
+        if (_live[0] == 0)
+        {
+            _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x83, false, 7, HostRegister.Rsp, StateLayout.Requests); // cmp 0
+            _c.Byte(0);
+            _c.Bytes([0x0F, 0x85]); // jne
+            AddCold(ColdKind.Request);
+            _c.Int32(0);
+            _block->Body = _c.Executable;
+            _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x83, true, 0, HostRegister.Rsp, StateLayout.InstructionCount); // add
+            _c.Byte(_count);
+            return;
+        }
+
+        // The same by instructions that leave the flags alone.
         _c.Load32(HostRegister.Rcx, HostRegister.Rsp, StateLayout.Requests);
         _c.Bytes([0xE3, 0x05]);
         _c.Byte(0xE9);
         AddCold(ColdKind.Request);
         _c.Int32(0);
         _block->Body = _c.Executable;
-
-        // Counted for the whole block, by instructions that leave the flags alone.
         _c.Load64(HostRegister.Rcx, HostRegister.Rsp, StateLayout.InstructionCount);
         _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, true, T1, HostRegister.Rcx, _count);
         _c.Store64(HostRegister.Rsp, StateLayout.InstructionCount, HostRegister.Rcx);
@@ -355,6 +367,9 @@ internal unsafe ref partial struct BlockTranslator
                     break;
                 case ColdKind.MissedLoad or ColdKind.MissedStore:
                     EmitMissCold(cold);
+                    break;
+                case ColdKind.LoadGroup or ColdKind.StoreGroup:
+                    EmitGroupCold(cold);
                     break;
                 case ColdKind.Vectors or ColdKind.X87:
                     EmitVectorsCold(cold);
@@ -538,6 +553,8 @@ internal unsafe ref partial struct BlockTranslator
         Interpret,
         MissedLoad,
         MissedStore,
+        LoadGroup,
+        StoreGroup,
         Vectors,
         X87,
         Request,
@@ -554,5 +571,9 @@ internal unsafe ref partial struct BlockTranslator
         public int Index;
         public bool FlagsParked;
         public HostRegisters In;
+
+        // Of groups: the last instruction, and whether the flags are parked behind it.
+        public int Last;
+        public bool ParkedBehind;
     }
 }

@@ -74,7 +74,7 @@ internal static unsafe class FlagUse
                 return 0;
             case Operation.Mov or Operation.Movzx or Operation.Movsx or Operation.Lea or Operation.Push or Operation.Pop or Operation.Not
                 or Operation.Xchg or Operation.Bswap or Operation.Cbw or Operation.Cwd or Operation.Nop or Operation.Pause or Operation.Fence
-                or Operation.Jmp or Operation.JmpIndirect or Operation.Call or Operation.CallIndirect or Operation.Ret or Operation.Leave
+                or Operation.Jmp or Operation.Jrcxz or Operation.Loop or Operation.JmpIndirect or Operation.Call or Operation.CallIndirect or Operation.Ret or Operation.Leave
                 or Operation.Bsf or Operation.Bsr or Operation.Tzcnt or Operation.Lzcnt:
                 return 0;
             case Operation.Andn or Operation.Bextr or Operation.Blsr or Operation.Blsmsk or Operation.Blsi or Operation.Bzhi:

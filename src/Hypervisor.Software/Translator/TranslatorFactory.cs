@@ -16,7 +16,7 @@ internal sealed class TranslatorFactory(ulong from = 0, ulong to = ulong.MaxValu
     public const string Variable = "VITRO_TRANSLATE";
 
     /// <summary>Bytes of each of the two halves of the code memory, which are used in turn; at least 256 KiB.</summary>
-    public int CodeHalfSize { get; init; } = 64 << 20;
+    public int CodeHalfSize { get; init; } = 256 << 20;
 
     /// <summary>What the environment and the host's abilities give.</summary>
     public static IExecutionFactory Choose() => Choose(Environment.GetEnvironmentVariable(Variable));

@@ -56,7 +56,7 @@ internal static class ProgramGenerator
 
     private static void EmitOne(Random random, List<byte> code, List<(int Place, int Left)> open)
     {
-        switch (random.Next(14))
+        switch (random.Next(16))
         {
             case 0:
                 Emit(code, 0x0F, (byte)(0x80 | random.Next(16)), 0, 0, 0, 0);
@@ -75,10 +75,88 @@ internal static class ProgramGenerator
             case 4:
                 EmitWide(random, code);
                 break;
+            case 5:
+                EmitStackRun(random, code);
+                break;
+            case 6:
+                EmitCountBranch(random, code);
+                break;
             default:
                 EmitPlain(random, code);
                 break;
         }
+    }
+
+    // As functions begin and end: pushes, and pops behind an addition to the stack pointer, or a frame and LEAVE.
+    private static void EmitStackRun(Random random, List<byte> code)
+    {
+        if (random.Next(4) == 0)
+        {
+            // A function of one RET: call $+5+n; jmp; push rbp; mov rbp, rsp; leave; ret
+            Emit(code, 0xE8, 2, 0, 0, 0, 0xEB, 6, 0x55, 0x48, 0x89, 0xE5, 0xC9, 0xC3);
+            return;
+        }
+
+        var pushes = random.Next(1, 8);
+        for (var n = 0; n < pushes; n++)
+        {
+            if (random.Next(5) == 0)
+            {
+                Emit(code, 0x6A, (byte)random.Next(256));
+            }
+            else
+            {
+                EmitStackOperand(code, 0x50, Register(random, isWritten: true));
+            }
+        }
+
+        EmitPlain(random, code);
+        var skipped = random.Next(pushes);
+        if (skipped > 0 || random.Next(2) == 0)
+        {
+            Emit(code, 0x48, 0x83, 0xC4, (byte)(8 * skipped)); // add rsp, n
+        }
+
+        for (var n = skipped; n < pushes; n++)
+        {
+            EmitStackOperand(code, 0x58, Register(random, isWritten: true));
+        }
+    }
+
+    private static void EmitStackOperand(List<byte> code, int opcode, int register)
+    {
+        if (register >= 8)
+        {
+            Emit(code, 0x41);
+        }
+
+        Emit(code, (byte)(opcode | (register & 7)));
+    }
+
+    // JRCXZ and LOOP over an instruction, by RCX or ECX.
+    private static void EmitCountBranch(Random random, List<byte> code)
+    {
+        switch (random.Next(3))
+        {
+            case 0:
+                Emit(code, 0xB9, 0, 0, 0, 0); // mov ecx, 0
+                break;
+            case 1:
+                Emit(code, 0xB9, 1, 0, 0, 0);
+                break;
+            default:
+                break;
+        }
+
+        if (random.Next(3) == 0)
+        {
+            Emit(code, 0x67);
+        }
+
+        Emit(code, (byte)(0xE2 + random.Next(2)), 0);
+        var place = code.Count;
+        EmitPlain(random, code);
+        code[place - 1] = (byte)(code.Count - place);
     }
 
     private static void EmitSystem(Random random, List<byte> code)
@@ -142,19 +220,9 @@ internal static class ProgramGenerator
     {
         var from = Register(random, isWritten: false);
         var to = Register(random, isWritten: true);
-        if (from >= 8)
-        {
-            Emit(code, 0x41);
-        }
-
-        Emit(code, (byte)(0x50 | (from & 7)));
+        EmitStackOperand(code, 0x50, from);
         EmitPlain(random, code);
-        if (to >= 8)
-        {
-            Emit(code, 0x41);
-        }
-
-        Emit(code, (byte)(0x58 | (to & 7)));
+        EmitStackOperand(code, 0x58, to);
     }
 
     private static void EmitPlain(Random random, List<byte> code)

@@ -21,7 +21,9 @@ internal sealed unsafe class ProgramMachine : IDisposable
 
     /// <summary>From here on, each of 512 pages is the first page of code again.</summary>
     internal const ulong AliasAddress = 0x400000;
-    private const ulong StackAddress = 0x190800;
+
+    // Runs of pushes go across a page border.
+    private const ulong StackAddress = 0x191018;
     private const ulong TableAddress = 0x1000;
     private const ulong HandlersAddress = 0x60000;
     private const ulong IdtAddress = 0x61000;

@@ -1,0 +1,245 @@
+using Vitro.Hypervisor.Software.Decoding;
+using Vitro.Hypervisor.Software.Emitter;
+
+namespace Vitro.Hypervisor.Software.Translator;
+
+/// <content>
+/// Runs of pushes and of pops, as functions begin and end with: one TLB check for all of them. Where it fails, the run is executed
+/// instruction by instruction by code that lies apart.
+/// </content>
+internal unsafe ref partial struct BlockTranslator
+{
+    // As many 8-byte operands as one check may cover.
+    private const int LongestGroup = 17;
+
+    private enum GroupKind
+    {
+        None,
+        Pushes,
+
+        // Pops, perhaps behind ADD RSP and perhaps with a RET at the end.
+        Pops,
+
+        // LEAVE and RET.
+        Leave,
+    }
+
+    private struct Group
+    {
+        public GroupKind Kind;
+
+        // Number of the last instruction.
+        public int Last;
+
+        // Operands on the stack.
+        public int Operands;
+
+        // What the stack pointer is raised by before the first one.
+        public int Adjustment;
+        public bool Returns;
+    }
+
+    // Emits the run that begins with the present instruction, which becomes its last one; false when there is none.
+    private bool TryEmitGroup(out bool ends)
+    {
+        ends = false;
+        if (!TryFindGroup(out var group))
+        {
+            return false;
+        }
+
+        if (_live[_index] == 0)
+        {
+            _flagsParked = false;
+        }
+
+        ParkLiveFlags();
+        var cold = _colds + _coldCount;
+        switch (group.Kind)
+        {
+            case GroupKind.Pushes:
+                EmitGroupAddress(GuestRsp, -8 * group.Operands);
+                break;
+            case GroupKind.Pops:
+                EmitGroupAddress(GuestRsp, group.Adjustment);
+                break;
+            default:
+                EmitGroupAddress((byte)HostRegister.Rbp, 0);
+                break;
+        }
+
+        EmitCheck(group.Kind == GroupKind.Pushes ? ColdKind.StoreGroup : ColdKind.LoadGroup, 8 * group.Operands);
+        _c.Bytes([0x48, 0x8D, 0x0C, 0x39]); // lea rcx, [rcx + rdi]
+        switch (group.Kind)
+        {
+            case GroupKind.Pushes:
+                EmitPushes(in group);
+                break;
+            case GroupKind.Pops:
+                EmitPops(in group);
+                break;
+            default:
+                _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, true, GuestRsp, HostRegister.Rbp, 8);
+                _c.Load64(HostRegister.Rbp, HostRegister.Rcx, 0);
+                break;
+        }
+
+        _index = group.Last;
+        if (group.Returns)
+        {
+            var ret = _instructions + group.Last;
+            _c.Load64(HostRegister.Rdi, HostRegister.Rcx, 8 * (group.Operands - 1));
+            EmitAdjustStack(8 + (int)(ushort)ret->Immediate);
+            RestoreFlags(scratchFree: true);
+            EmitIndirectJump();
+            ends = true;
+        }
+
+        cold->Last = group.Last;
+        cold->ParkedBehind = _flagsParked;
+        return true;
+    }
+
+    private readonly bool TryFindGroup(out Group group)
+    {
+        group = default;
+        var index = _index;
+        switch (_instructions[index].Operation)
+        {
+            case Operation.Push:
+                while (index < _count && group.Operands < LongestGroup && IsPlainPush(_instructions + index))
+                {
+                    index++;
+                    group.Operands++;
+                }
+
+                group.Kind = GroupKind.Pushes;
+                break;
+            case Operation.Leave when _instructions[index].OperandSize == 8 && IsReturn(index + 1):
+                group.Kind = GroupKind.Leave;
+                group.Operands = 2;
+                group.Returns = true;
+                index += 2;
+                break;
+            case Operation.Add when IsStackAdjustment(_instructions + index):
+                group.Adjustment = (int)_instructions[index].Immediate;
+                index++;
+                goto case Operation.Pop;
+            case Operation.Pop:
+                while (index < _count && group.Operands < LongestGroup - 1 && IsPlainPop(_instructions + index))
+                {
+                    index++;
+                    group.Operands++;
+                }
+
+                group.Kind = GroupKind.Pops;
+                if (IsReturn(index))
+                {
+                    group.Returns = true;
+                    index++;
+                    group.Operands++;
+                }
+
+                break;
+            default:
+                return false;
+        }
+
+        // An adjustment of the stack and one operand are worth it: the check comes before the flags that are to be kept.
+        group.Last = index - 1;
+        return group.Operands > 0 && group.Last > _index;
+    }
+
+    private readonly bool IsReturn(int index) => index < _count && _instructions[index].Operation == Operation.Ret;
+
+    private static bool IsPlainPush(DecodedInstruction* i) => i->Operation == Operation.Push && i->OperandSize == 8 && !i->IsMemory
+        && (i->Form == OperandForm.Immediate || i->Rm != 4);
+
+    private static bool IsPlainPop(DecodedInstruction* i) => i->Operation == Operation.Pop && i->OperandSize == 8 && !i->IsMemory && i->Rm != 4;
+
+    private static bool IsStackAdjustment(DecodedInstruction* i) =>
+        i->Form == OperandForm.RmImmediate && !i->IsMemory && i->Rm == 4 && i->OperandSize == 8;
+
+    private void EmitGroupAddress(byte register, int distance) =>
+        _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, true, T0, (HostRegister)register, distance);
+
+    // RCX is where the lowest operand lies.
+    private void EmitPushes(in Group group)
+    {
+        for (var n = 0; n < group.Operands; n++)
+        {
+            var i = _instructions + _index + n;
+            var place = 8 * (group.Operands - 1 - n);
+            if (i->Form == OperandForm.Immediate)
+            {
+                _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0xC7, true, 0, HostRegister.Rcx, place);
+                _c.Int32((int)i->Immediate);
+            }
+            else
+            {
+                _c.Store64(HostRegister.Rcx, place, (HostRegister)Fetch(i->Rm, T0));
+            }
+        }
+
+        EmitAdjustStack(-8 * group.Operands);
+    }
+
+    private void EmitPops(in Group group)
+    {
+        var i = _instructions + _index;
+        if (i->Operation == Operation.Add)
+        {
+            Emit(i);
+            i++;
+        }
+
+        var pops = group.Operands - (group.Returns ? 1 : 0);
+        for (var n = 0; n < pops; n++, i++)
+        {
+            var home = Located(i->Rm, T0);
+            _c.Load64((HostRegister)home, HostRegister.Rcx, 8 * n);
+            StoreSpilled(i->Rm, home);
+        }
+
+        if (pops > 0)
+        {
+            EmitAdjustStack(8 * pops);
+        }
+    }
+
+    // Some operand misses or lies in the next page: each instruction by itself, and back to where the run ends.
+    private void EmitGroupCold(Cold* cold)
+    {
+        _flagsParked = cold->FlagsParked;
+        _in = cold->In;
+        var ends = false;
+        for (_index = cold->Index; _index <= cold->Last; _index++)
+        {
+            if (_index > cold->Index)
+            {
+                _starts[_index] = _c.Cursor;
+                _startIn[_index] = _in;
+            }
+
+            ends = Emit(_instructions + _index);
+        }
+
+        if (ends)
+        {
+            return;
+        }
+
+        _index = cold->Last;
+        if (cold->ParkedBehind)
+        {
+            ParkFlags();
+        }
+        else
+        {
+            RestoreFlags(scratchFree: true);
+        }
+
+        _c.Byte(0xE9);
+        _c.Int32((int)(_starts[cold->Last + 1] - (_c.Cursor + 4)));
+    }
+}
