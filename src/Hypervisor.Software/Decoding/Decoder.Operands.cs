@@ -170,7 +170,7 @@ internal static unsafe partial class Decoder
                     instruction->Segment = reader.Segment;
                 }
 
-                break;
+                return; // an address, no immediate
             default:
                 instruction->Immediate = *(ushort*)reader.Position;
                 instruction->Immediate2 = reader.Position[2];

@@ -69,7 +69,8 @@ internal unsafe ref partial struct BlockTranslator
         }
 
         _c.Bytes([0x48, 0xC1, 0xF9, (byte)(wide ? 6 : 5)]); // sar rcx, log2 of the bits
-        _c.Bytes([0x48, 0x8D, 0x3C, (byte)(wide ? 0xCF : 0x8F)]); // lea rdi, [rdi + rcx * bytes]
+        _c.Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, _isCode64, T0, T1, T0); // lea rdi, [rdi + rcx * bytes]
+        _c.ModRmIndexed(T0, T0, T1, wide ? 3 : 2, 0);
         EmitCheck(i->Operation != Operation.Bt, i->OperandSize);
         _c.Bytes([0x48, 0x8D, 0x3C, 0x0F]); // lea rdi, [rdi + rcx]
         number = Fetch(i->Reg, T1);

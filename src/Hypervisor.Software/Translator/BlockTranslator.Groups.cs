@@ -9,7 +9,7 @@ namespace Vitro.Hypervisor.Software.Translator;
 /// </content>
 internal unsafe ref partial struct BlockTranslator
 {
-    // As many 8-byte operands as one check may cover.
+    // As many operands as one check may cover.
     private const int LongestGroup = 17;
 
     private enum GroupKind
@@ -58,18 +58,18 @@ internal unsafe ref partial struct BlockTranslator
         switch (group.Kind)
         {
             case GroupKind.Pushes:
-                EmitGroupAddress(GuestRsp, -8 * group.Operands);
+                EmitAddWord(T0, GuestRsp, -Word * group.Operands);
                 break;
             case GroupKind.Pops:
-                EmitGroupAddress(GuestRsp, group.Adjustment);
+                EmitAddWord(T0, GuestRsp, group.Adjustment);
                 break;
             default:
-                EmitGroupAddress((byte)HostRegister.Rbp, 0);
+                EmitAddWord(T0, (int)HostRegister.Rbp, 0);
                 break;
         }
 
-        EmitCheck(group.Kind == GroupKind.Pushes ? ColdKind.StoreGroup : ColdKind.LoadGroup, 8 * group.Operands);
-        _c.Bytes([0x48, 0x8D, 0x0C, 0x39]); // lea rcx, [rcx + rdi]
+        EmitCheck(group.Kind == GroupKind.Pushes ? ColdKind.StoreGroup : ColdKind.LoadGroup, Word * group.Operands);
+        EmitHostAddress();
         switch (group.Kind)
         {
             case GroupKind.Pushes:
@@ -79,8 +79,8 @@ internal unsafe ref partial struct BlockTranslator
                 EmitPops(in group);
                 break;
             default:
-                _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, true, GuestRsp, HostRegister.Rbp, 8);
-                _c.Load64(HostRegister.Rbp, HostRegister.Rcx, 0);
+                EmitAddWord(GuestRsp, (int)HostRegister.Rbp, Word);
+                EmitLoadOperand((int)HostRegister.Rbp, 0);
                 break;
         }
 
@@ -88,8 +88,8 @@ internal unsafe ref partial struct BlockTranslator
         if (group.Returns)
         {
             var ret = _instructions + group.Last;
-            _c.Load64(HostRegister.Rdi, HostRegister.Rcx, 8 * (group.Operands - 1));
-            EmitAdjustStack(8 + (int)(ushort)ret->Immediate);
+            EmitLoadOperand(T0, group.Operands - 1);
+            EmitAdjustStack(Word + (int)(ushort)ret->Immediate);
             RestoreFlags(scratchFree: true);
             EmitIndirectJump();
             ends = true;
@@ -115,7 +115,7 @@ internal unsafe ref partial struct BlockTranslator
 
                 group.Kind = GroupKind.Pushes;
                 break;
-            case Operation.Leave when _instructions[index].OperandSize == 8 && IsReturn(index + 1):
+            case Operation.Leave when _instructions[index].OperandSize == Word && IsReturn(index + 1):
                 group.Kind = GroupKind.Leave;
                 group.Operands = 2;
                 group.Returns = true;
@@ -150,18 +150,20 @@ internal unsafe ref partial struct BlockTranslator
         return group.Operands > 0 && group.Last > _index;
     }
 
-    private readonly bool IsReturn(int index) => index < _count && _instructions[index].Operation == Operation.Ret;
+    private readonly bool IsReturn(int index) => index < _count && _instructions[index].Operation == Operation.Ret
+        && IsTranslatable(_instructions + index, _block->Privilege, _isCode64);
 
-    private static bool IsPlainPush(DecodedInstruction* i) => i->Operation == Operation.Push && i->OperandSize == 8 && !i->IsMemory
+    private readonly bool IsPlainPush(DecodedInstruction* i) => i->Operation == Operation.Push && i->OperandSize == Word && !i->IsMemory
         && (i->Form == OperandForm.Immediate || i->Rm != 4);
 
-    private static bool IsPlainPop(DecodedInstruction* i) => i->Operation == Operation.Pop && i->OperandSize == 8 && !i->IsMemory && i->Rm != 4;
+    private readonly bool IsPlainPop(DecodedInstruction* i) => i->Operation == Operation.Pop && i->OperandSize == Word && !i->IsMemory && i->Rm != 4;
 
-    private static bool IsStackAdjustment(DecodedInstruction* i) =>
-        i->Form == OperandForm.RmImmediate && !i->IsMemory && i->Rm == 4 && i->OperandSize == 8;
+    private readonly bool IsStackAdjustment(DecodedInstruction* i) =>
+        i->Form == OperandForm.RmImmediate && !i->IsMemory && i->Rm == 4 && i->OperandSize == Word;
 
-    private void EmitGroupAddress(byte register, int distance) =>
-        _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, true, T0, (HostRegister)register, distance);
+    // The operand with a number, counted from the lowest, at RCX.
+    private void EmitLoadOperand(int register, int number) =>
+        _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8B, _isCode64, register, HostRegister.Rcx, Word * number);
 
     // RCX is where the lowest operand lies.
     private void EmitPushes(in Group group)
@@ -169,19 +171,19 @@ internal unsafe ref partial struct BlockTranslator
         for (var n = 0; n < group.Operands; n++)
         {
             var i = _instructions + _index + n;
-            var place = 8 * (group.Operands - 1 - n);
+            var place = Word * (group.Operands - 1 - n);
             if (i->Form == OperandForm.Immediate)
             {
-                _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0xC7, true, 0, HostRegister.Rcx, place);
+                _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0xC7, _isCode64, 0, HostRegister.Rcx, place);
                 _c.Int32((int)i->Immediate);
             }
             else
             {
-                _c.Store64(HostRegister.Rcx, place, (HostRegister)Fetch(i->Rm, T0));
+                _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x89, _isCode64, Fetch(i->Rm, T0), HostRegister.Rcx, place);
             }
         }
 
-        EmitAdjustStack(-8 * group.Operands);
+        EmitAdjustStack(-Word * group.Operands);
     }
 
     private void EmitPops(in Group group)
@@ -197,13 +199,13 @@ internal unsafe ref partial struct BlockTranslator
         for (var n = 0; n < pops; n++, i++)
         {
             var home = Located(i->Rm, T0);
-            _c.Load64((HostRegister)home, HostRegister.Rcx, 8 * n);
+            EmitLoadOperand(home, n);
             StoreSpilled(i->Rm, home);
         }
 
         if (pops > 0)
         {
-            EmitAdjustStack(8 * pops);
+            EmitAdjustStack(Word * pops);
         }
     }
 

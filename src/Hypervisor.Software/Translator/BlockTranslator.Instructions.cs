@@ -9,8 +9,13 @@ namespace Vitro.Hypervisor.Software.Translator;
 internal unsafe ref partial struct BlockTranslator
 {
     /// <summary>Whether an instruction becomes host code; all others are left to the interpreter one by one.</summary>
-    internal static bool IsTranslatable(DecodedInstruction* i, uint privilege)
+    internal static bool IsTranslatable(DecodedInstruction* i, uint privilege, bool isCode64)
     {
+        if (!isCode64 && !IsPlainIn32(i))
+        {
+            return false;
+        }
+
         switch (i->Operation)
         {
             // PAUSE is the interpreter's: it gives the host's processor to whoever is waited for.
@@ -21,9 +26,9 @@ internal unsafe ref partial struct BlockTranslator
             case Operation.CallIndirect:
                 return i->IsMemory || i->Rm != 4;
             case Operation.Push or Operation.Leave:
-                return i->OperandSize == 8;
+                return i->OperandSize != 2;
             case Operation.Pop:
-                return i->OperandSize == 8 && !i->IsMemory;
+                return i->OperandSize != 2 && !i->IsMemory;
             case Operation.Lea:
                 return i->OperandSize >= 4;
             case Operation.Mov:
@@ -37,7 +42,7 @@ internal unsafe ref partial struct BlockTranslator
             case Operation.Shld or Operation.Shrd:
                 return i->Form == OperandForm.RmRegImmediate && i->OperandSize >= 4;
             case Operation.Bt or Operation.Bts or Operation.Btr or Operation.Btc:
-                return !i->IsMemory || i->Form == OperandForm.RmImmediate || (i->OperandSize >= 4 && i->AddressSize == 8);
+                return !i->IsMemory || i->Form == OperandForm.RmImmediate || (i->OperandSize >= 4 && i->AddressSize == (isCode64 ? 8 : 4));
             case Operation.Bswap:
                 return i->OperandSize >= 4;
             case Operation.Vector:
@@ -63,7 +68,7 @@ internal unsafe ref partial struct BlockTranslator
             case Operation.Cmpxchg8b or Operation.Cmpxchg16b:
                 return true;
             case Operation.Movs or Operation.Stos:
-                return IsNativeString(i);
+                return IsNativeString(i, isCode64);
             default:
                 return IsNativeSystem(i, privilege);
         }
@@ -103,7 +108,7 @@ internal unsafe ref partial struct BlockTranslator
             _flagsParked = false;
         }
 
-        if (!IsTranslatable(i, _block->Privilege))
+        if (!IsTranslatable(i, _block->Privilege, _isCode64))
         {
             EmitInterpret();
             return false;
@@ -119,7 +124,7 @@ internal unsafe ref partial struct BlockTranslator
                 EmitTaken(i->Immediate);
                 return true;
             case Operation.Call:
-                EmitPushConstant(_linear + i->Offset + i->Length);
+                EmitPushConstant(AddressOf((ulong)(i->Offset + i->Length)));
                 RestoreFlags(scratchFree: true);
                 EmitTaken(i->Immediate);
                 return true;
@@ -130,13 +135,7 @@ internal unsafe ref partial struct BlockTranslator
                 EmitIndirect(i);
                 return true;
             case Operation.Ret:
-                ParkLiveFlags();
-                _c.Move64(HostRegister.Rdi, (HostRegister)GuestRsp);
-                EmitCheck(false, 8);
-                _c.Bytes([0x48, 0x8B, 0x3C, 0x0F]); // mov rdi, [rdi + rcx]
-                EmitAdjustStack(8 + (int)(ushort)i->Immediate);
-                RestoreFlags(scratchFree: true);
-                EmitIndirectJump();
+                EmitReturn(i);
                 return true;
             case Operation.Nop:
                 return false;
@@ -159,12 +158,7 @@ internal unsafe ref partial struct BlockTranslator
                 EmitPop(i);
                 return false;
             case Operation.Leave:
-                ParkLiveFlags();
-                _c.Move64(HostRegister.Rdi, HostRegister.Rbp);
-                EmitCheck(false, 8);
-                _c.Bytes([0x48, 0x8B, 0x3C, 0x0F]);
-                _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, true, GuestRsp, HostRegister.Rbp, 8);
-                _c.Move64(HostRegister.Rbp, HostRegister.Rdi);
+                EmitLeave();
                 return false;
             case Operation.Lea:
                 EmitLoadAddress(i);
@@ -228,6 +222,10 @@ internal unsafe ref partial struct BlockTranslator
                 case Operation.Test:
                     opcode = i->OperandSize == 1 ? 0xF6 : 0xF7;
                     group = 0;
+                    break;
+                case Operation.Inc or Operation.Dec:
+                    opcode = 0xFF;
+                    group = i->Operation == Operation.Inc ? 0 : 1;
                     break;
                 default:
                     // AL or EAX with an immediate.
@@ -330,108 +328,6 @@ internal unsafe ref partial struct BlockTranslator
         }
     }
 
-    private void EmitAdjustStack(int bytes) =>
-        _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, true, GuestRsp, (HostRegister)GuestRsp, bytes);
-
-    // RDI + RCX is where 8 bytes below the stack pointer lie.
-    private void EmitStackSlot()
-    {
-        _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, true, T0, (HostRegister)GuestRsp, -8);
-        EmitCheck(true, 8);
-    }
-
-    private void EmitPush(DecodedInstruction* i)
-    {
-        ParkLiveFlags();
-        if (i->IsMemory)
-        {
-            EmitMemory(i, false, 8);
-            EmitParkOperand();
-            EmitStackSlot();
-            EmitStoreParked();
-        }
-        else if (i->Form == OperandForm.Immediate)
-        {
-            EmitStackSlot();
-            EmitStoreImmediate((int)i->Immediate);
-        }
-        else
-        {
-            EmitStackSlot();
-            var home = HomeOf(i->Rm);
-            if (home == TranslationStubs.Spilled)
-            {
-                _c.Bytes([0x48, 0x8D, 0x0C, 0x39]); // lea rcx, [rcx + rdi]
-                _c.Load64(HostRegister.Rdi, HostRegister.Rsp, StateLayout.Gpr(i->Rm));
-                _c.Store64(HostRegister.Rcx, 0, HostRegister.Rdi);
-            }
-            else
-            {
-                _c.Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x89, true, home, T1, T0);
-                _c.ModRmIndexed(home, T0, T1, 0, 0);
-            }
-        }
-
-        EmitAdjustStack(-8);
-    }
-
-    // The loaded 8 bytes wait in the state while RDI and RCX serve another access.
-    private void EmitParkOperand()
-    {
-        _c.Bytes([0x48, 0x8B, 0x3C, 0x0F]); // mov rdi, [rdi + rcx]
-        _c.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdi);
-    }
-
-    private void EmitStoreParked()
-    {
-        _c.Bytes([0x48, 0x8D, 0x0C, 0x39]);
-        _c.Load64(HostRegister.Rdi, HostRegister.Rsp, StateLayout.Parked);
-        _c.Store64(HostRegister.Rcx, 0, HostRegister.Rdi);
-    }
-
-    private void EmitStoreImmediate(int value)
-    {
-        _c.Bytes([0x48, 0xC7, 0x04, 0x0F]); // mov qword [rdi + rcx], value
-        _c.Int32(value);
-    }
-
-    private void EmitPushConstant(ulong value)
-    {
-        ParkLiveFlags();
-        EmitStackSlot();
-        if ((long)value == (int)value)
-        {
-            EmitStoreImmediate((int)value);
-        }
-        else
-        {
-            _c.Bytes([0x48, 0x8D, 0x0C, 0x39]);
-            EmitConstant(T0, value);
-            _c.Store64(HostRegister.Rcx, 0, HostRegister.Rdi);
-        }
-
-        EmitAdjustStack(-8);
-    }
-
-    private void EmitPop(DecodedInstruction* i)
-    {
-        ParkLiveFlags();
-        _c.Move64(HostRegister.Rdi, (HostRegister)GuestRsp);
-        EmitCheck(false, 8);
-        var home = Located(i->Rm, T0);
-        _c.Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x8B, true, home, T1, T0);
-        _c.ModRmIndexed(home, T0, T1, 0, 0);
-        if (home == T0)
-        {
-            _c.Store64(HostRegister.Rsp, StateLayout.Gpr(i->Rm), HostRegister.Rdi);
-        }
-
-        if (home != GuestRsp)
-        {
-            EmitAdjustStack(8);
-        }
-    }
-
     private void EmitBranch(DecodedInstruction* i)
     {
         RestoreFlags(scratchFree: true);
@@ -477,40 +373,5 @@ internal unsafe ref partial struct BlockTranslator
             *skip = (byte)(_c.Cursor - (skip + 1));
             EmitTaken(i->Immediate);
         }
-    }
-
-    private void EmitIndirect(DecodedInstruction* i)
-    {
-        var isCall = i->Operation == Operation.CallIndirect;
-        if (i->IsMemory)
-        {
-            EmitMemory(i, false, 8);
-            if (isCall)
-            {
-                EmitParkOperand();
-                EmitPushConstant(_linear + i->Offset + i->Length);
-                _c.Load64(HostRegister.Rdi, HostRegister.Rsp, StateLayout.Parked);
-            }
-            else
-            {
-                _c.Bytes([0x48, 0x8B, 0x3C, 0x0F]);
-            }
-        }
-        else
-        {
-            if (isCall)
-            {
-                EmitPushConstant(_linear + i->Offset + i->Length);
-            }
-
-            var home = Fetch(i->Rm, T0);
-            if (home != T0)
-            {
-                _c.Move64(HostRegister.Rdi, (HostRegister)home);
-            }
-        }
-
-        RestoreFlags(scratchFree: true);
-        EmitIndirectJump();
     }
 }

@@ -89,7 +89,7 @@ internal unsafe ref partial struct BlockTranslator
         }
     }
 
-    // The linear address of the memory operand to RDI.
+    // The linear address of the memory operand to RDI. In 32-bit code the flags are lost, if it is in FS or GS.
     private void EmitAddress(DecodedInstruction* i)
     {
         if (i->Base == DecodedInstruction.RipBase)
@@ -106,7 +106,11 @@ internal unsafe ref partial struct BlockTranslator
             EmitLea(T0, i->AddressSize, i);
         }
 
-        if (i->Segment >= 4)
+        if (i->Segment >= 4 && !_isCode64)
+        {
+            EmitSegment32(i->Segment);
+        }
+        else if (i->Segment >= 4)
         {
             _c.Load64(HostRegister.Rcx, HostRegister.Rsp, i->Segment == 4 ? StateLayout.FsBase : StateLayout.GsBase);
             _c.Bytes([0x48, 0x8D, 0x3C, 0x0F]); // lea rdi, [rdi + rcx]

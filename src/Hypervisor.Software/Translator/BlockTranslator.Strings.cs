@@ -6,9 +6,9 @@ namespace Vitro.Hypervisor.Software.Translator;
 /// <content>REP MOVS and REP STOS within a page: the host's own, on host addresses. Longer ones are the interpreter's, a page at a time.</content>
 internal unsafe ref partial struct BlockTranslator
 {
-    private static bool IsNativeString(DecodedInstruction* i) =>
+    private static bool IsNativeString(DecodedInstruction* i, bool isCode64) =>
         i->Operation is Operation.Movs or Operation.Stos && (i->Prefixes & (Prefixes.Rep | Prefixes.Repne)) == Prefixes.Rep
-        && i->AddressSize == 8 && i->Segment < 4;
+        && i->AddressSize == (isCode64 ? 8 : 4) && i->Segment < 4;
 
     private void EmitString(DecodedInstruction* i)
     {
@@ -33,7 +33,7 @@ internal unsafe ref partial struct BlockTranslator
         }
 
         _c.Move64(HostRegister.Rdi, HostRegister.Rcx);
-        _c.Move64(HostRegister.Rcx, count);
+        EmitMoveWord(T1, (int)count);
         _c.Byte(0xF3);
         if (i->OperandSize == 2)
         {
@@ -54,20 +54,20 @@ internal unsafe ref partial struct BlockTranslator
     // RCX is where the operand lies in the host; leaves unless all of it lies in one page.
     private void EmitStringOperand(HostRegister address, HostRegister count, bool isStore, int shift)
     {
-        _c.Move64(HostRegister.Rdi, address);
+        EmitMoveWord(T0, (int)address);
         EmitCheck(isStore, 1);
         _c.Bytes([0x48, 0x01, 0xF9]); // add rcx, rdi
         _c.Bytes([0xF7, 0xDF]); // neg edi
         _c.Arithmetic32(0, HostRegister.Rdi, 4096);
         _c.Bytes([0xC1, 0xEF, (byte)shift]); // shr edi, shift: elements up to the page's end
-        EmitCompare(true, (int)count, T0);
+        EmitCompare(_isCode64, (int)count, T0);
         EmitColdBranch(0x87); // ja
     }
 
     // lea address, [address + count * size]
     private void EmitAdvance(HostRegister address, HostRegister count, int shift)
     {
-        _c.Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, true, (int)address, (int)count, (int)address);
+        _c.Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, _isCode64, (int)address, (int)count, (int)address);
         _c.ModRmIndexed((int)address, (int)address, (int)count, shift, 0);
     }
 }

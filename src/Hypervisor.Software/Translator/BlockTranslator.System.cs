@@ -141,7 +141,7 @@ internal unsafe ref partial struct BlockTranslator
     private void EmitLoadState(int guestRegister, int place)
     {
         var home = Located(guestRegister, T0);
-        _c.Load64((HostRegister)home, HostRegister.Rsp, place);
+        _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8B, _isCode64, home, HostRegister.Rsp, place);
         StoreSpilled(guestRegister, home);
     }
 
@@ -192,7 +192,7 @@ internal unsafe ref partial struct BlockTranslator
         _c.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdi);
         EmitStackSlot();
         EmitStoreParked();
-        EmitAdjustStack(-8);
+        EmitAdjustStack(-Word);
     }
 
     // Changes of IF only; all else, and interrupts that wait for it, are left to the interpreter.
@@ -200,9 +200,7 @@ internal unsafe ref partial struct BlockTranslator
     {
         const uint Others = RFlags.Tf | RFlags.Df | RFlags.Iopl | RFlags.Nt | RFlags.Ac | RFlags.Id | RFlags.Vif | RFlags.Vip;
         _flagsParked = false;
-        _c.Move64(HostRegister.Rdi, (HostRegister)GuestRsp);
-        EmitCheck(false, 8);
-        _c.Bytes([0x48, 0x8B, 0x3C, 0x0F]); // mov rdi, [rdi + rcx]
+        EmitStackTop(GuestRsp);
         _c.Load32(HostRegister.Rcx, HostRegister.Rsp, StateLayout.SystemFlags);
         _c.Bytes([0x31, 0xF9]); // xor ecx, edi
         _c.Bytes([0xF7, 0xC1]); // test ecx, others
@@ -224,7 +222,7 @@ internal unsafe ref partial struct BlockTranslator
         _c.Bytes([0x40, 0x88, 0xF8]); // mov al, dil
         TranslationStubs.EmitFlagsFromAx(ref _c);
         _c.Move64(HostRegister.Rax, HostRegister.Rcx);
-        EmitAdjustStack(8);
+        EmitAdjustStack(Word);
     }
 
     private void EmitStateAnd(uint mask)

@@ -7,8 +7,8 @@ using Vitro.Hypervisor.Software.Interpreter;
 namespace Vitro.Hypervisor.Software.Translator;
 
 /// <summary>
-/// Translates one block of 64-bit code: each instruction becomes the same instruction on the host registers that hold the
-/// guest's, with memory operands found through the TLB.
+/// Translates one block of 64-bit code, or of 32-bit code in flat segments: each instruction becomes the same instruction on the
+/// host registers that hold the guest's, with memory operands found through the TLB.
 /// </summary>
 /// <remarks>
 /// At each instruction's start every guest register is in its home and the flags are in EFLAGS, or, within a block, parked
@@ -35,6 +35,7 @@ internal unsafe ref partial struct BlockTranslator
     private CodeEmitter _cold;
     private TranslatedBlock* _block;
     private ulong _linear;
+    private bool _isCode64;
     private int _count;
     private int _coldCount;
     private int _index;
@@ -75,6 +76,7 @@ internal unsafe ref partial struct BlockTranslator
     public TranslatedBlock* Translate(CodeBlock* block, ulong linear, uint privilege, long toExecutable)
     {
         _linear = linear;
+        _isCode64 = (block->Mode & (uint)VpMode.Code64) != 0;
         _count = block->Count;
         if (!Decode(block))
         {
@@ -180,7 +182,7 @@ internal unsafe ref partial struct BlockTranslator
     // The interpreter wants all flags.
     private readonly uint ReadFlags(DecodedInstruction* i, out uint replaced)
     {
-        if (IsTranslatable(i, _block->Privilege))
+        if (IsTranslatable(i, _block->Privilege, _isCode64))
         {
             return FlagUse.Read(i, out replaced);
         }
@@ -191,8 +193,8 @@ internal unsafe ref partial struct BlockTranslator
 
     private readonly uint LiveAtEnd(DecodedInstruction* last)
     {
-        var next = _linear + last->Offset + last->Length;
-        var target = _linear + last->Immediate;
+        var next = AddressOf((ulong)(last->Offset + last->Length));
+        var target = AddressOf(last->Immediate);
         return last->Operation switch
         {
             Operation.Jcc or Operation.Jrcxz or Operation.Loop => LiveAt(next) | LiveAt(target),
@@ -243,18 +245,23 @@ internal unsafe ref partial struct BlockTranslator
             switch (instruction.Operation)
             {
                 case Operation.Jmp or Operation.Call:
-                    linear += instruction.Immediate;
+                    linear = Wrapped(linear + instruction.Immediate);
                     continue;
                 case Operation.Jcc or Operation.Jrcxz or Operation.Loop or Operation.Ret or Operation.JmpIndirect or Operation.CallIndirect:
                     return live | pending;
                 default:
-                    linear += instruction.Length;
+                    linear = Wrapped(linear + instruction.Length);
                     continue;
             }
         }
 
         return live | pending;
     }
+
+    // The linear address of what lies so many bytes behind the block's start.
+    private readonly ulong AddressOf(ulong offset) => Wrapped(_linear + offset);
+
+    private readonly ulong Wrapped(ulong linear) => _isCode64 ? linear : (uint)linear;
 
     private void EmitEntry()
     {
@@ -385,7 +392,7 @@ internal unsafe ref partial struct BlockTranslator
                     _block->FallThroughUnlinked = distance;
                     break;
                 default:
-                    EmitFarJump(_linear + (_instructions + cold->Index)->Immediate);
+                    EmitFarJump(AddressOf((_instructions + cold->Index)->Immediate));
                     break;
             }
         }
@@ -415,7 +422,7 @@ internal unsafe ref partial struct BlockTranslator
     // Whether a branch may be linked: to an instruction that lies in the block's page, all of it.
     private readonly bool IsLinkable(ulong offset)
     {
-        var target = _linear + offset;
+        var target = AddressOf(offset);
         if (((target ^ _linear) & ~0xFFFUL) != 0 || _block->Block->SecondHost != null)
         {
             return false;
@@ -431,7 +438,7 @@ internal unsafe ref partial struct BlockTranslator
     {
         if (!IsLinkable(offset))
         {
-            EmitFarJump(_linear + offset);
+            EmitFarJump(AddressOf(offset));
             return;
         }
 
@@ -445,7 +452,7 @@ internal unsafe ref partial struct BlockTranslator
     {
         if (!IsLinkable(offset))
         {
-            EmitFarJump(_linear + offset);
+            EmitFarJump(AddressOf(offset));
             return;
         }
 

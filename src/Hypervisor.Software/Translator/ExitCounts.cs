@@ -13,10 +13,10 @@ internal sealed unsafe class ExitCounts : IInspectable
     /// <summary>Counts an exit.</summary>
     public void Add(ExitKind kind) => _kinds[(int)kind]++;
 
-    /// <summary>Counts an instruction left to the interpreter.</summary>
-    public void AddInterpreted(DecodedInstruction* instruction, uint privilege)
+    /// <summary>Counts an instruction of a block left to the interpreter.</summary>
+    public void AddInterpreted(DecodedInstruction* instruction, TranslatedBlock* block)
     {
-        if (BlockTranslator.IsTranslatable(instruction, privilege))
+        if (BlockTranslator.IsTranslatable(instruction, block->Privilege, (block->Block->Mode & (uint)VpMode.Code64) != 0))
         {
             _missed[(int)instruction->Operation]++;
         }

@@ -112,7 +112,8 @@ internal static unsafe class JumpCache
         table[slot] = entry;
     }
 
-    private static void Clear(VpState* state, uint privilege, byte* miss)
+    /// <summary>Empties the slots in use of one privilege.</summary>
+    public static void Clear(VpState* state, uint privilege, byte* miss)
     {
         var use = Use(state, privilege);
         var count = use[0];

@@ -9,6 +9,10 @@ internal static unsafe class StateLayout
     /// <summary>From the state to the stack pointer.</summary>
     public const int Bias = 128;
 
+    /// <summary>From a segment's base to its limit and to its attributes.</summary>
+    public const int LimitBehindBase = 8;
+    public const int AttributesBehindBase = 12;
+
     static StateLayout()
     {
         VpState state;

@@ -5,15 +5,22 @@ using Vitro.Hypervisor.Vid;
 
 namespace Vitro.Hypervisor.Software.Translator;
 
-/// <summary>Executes one virtual processor by translated 64-bit code; what cannot be translated goes to the interpreter.</summary>
+/// <summary>Executes one virtual processor by translated code; what cannot be translated goes to the interpreter.</summary>
 internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
 {
+    // 32-bit code is translated in protected mode with flat segments.
+    private const uint Mode32 = (uint)(VpMode.Code32 | VpMode.Protected | VpMode.Stack32 | VpMode.FlatSegments);
+    private const uint Mode32Mask = Mode32 | (uint)(VpMode.Code64 | VpMode.Virtual8086 | VpMode.Stepping);
+
     private readonly SoftwareVirtualProcessor _vp;
     private readonly VpState* _state;
     private readonly CodeCache _cache;
     private readonly BlockTranslations _translations;
     private readonly InstructionInterpreter _interpreter;
     private readonly ExitCounts _exits = new();
+
+    // Nothing in a jump cache says which mode code is of, so all in a privilege's table is of one.
+    private readonly uint[] _tableModes = new uint[2];
 
     /// <summary>Creates the core of one processor.</summary>
     public TranslatedCore(SoftwareVirtualProcessor vp, CodeCache cache)
@@ -88,7 +95,8 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
 
     // CPL 1 and 2 have privileges of their own.
     private bool IsTranslatedMode =>
-        (_state->Mode & (uint)(VpMode.Code64 | VpMode.Stepping)) == (uint)VpMode.Code64 && _state->Cpl is 0 or 3;
+        ((_state->Mode & (uint)(VpMode.Code64 | VpMode.Stepping)) == (uint)VpMode.Code64 || (_state->Mode & Mode32Mask) == Mode32)
+        && _state->Cpl is 0 or 3;
 
     // False when waiting for the cache's lock dropped the TLB, so that it all has to be looked up again.
     private bool TryEnterJumpCache(CodeBlock* block, TranslatedBlock* translated)
@@ -103,13 +111,20 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
         var second = linear;
         if (block->SecondHost != null)
         {
-            second = (linear & ~0xFFFUL) + GuestMemory.PageSize;
+            second = BlockDecoder.NextPage(_vp, linear);
             if (!IsFetchable(second))
             {
                 return false;
             }
 
             isGlobal &= _vp.Mmu.IsFetchGlobal(second);
+        }
+
+        ref var tableMode = ref _tableModes[translated->Privilege];
+        if (tableMode != block->Mode)
+        {
+            tableMode = block->Mode;
+            JumpCache.Clear(_state, translated->Privilege, _translations.Miss);
         }
 
         JumpCache.Set(_state, translated->Privilege, linear, second, isGlobal, translated->Entry, _translations.Miss);
@@ -175,19 +190,20 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
                     var emptied = _cache.Emptied;
                     var instruction = CodeBlock.Instructions(block) + record->Index;
                     state->Rip = translated->Linear + instruction->Offset;
-                    _exits.AddInterpreted(instruction, translated->Privilege);
+                    _exits.AddInterpreted(instruction, translated);
 
                     // A shadow of translated STI was over when this instruction began.
                     state->InterruptShadow = 0;
                     var next = _interpreter.ExecuteSingle(instruction);
                     if (record->Kind != ExitKind.Vectors && next == InstructionInterpreter.NextStep.Continue && _cache.Emptied == emptied
-                        && block->HostPc != null)
+                        && block->HostPc != null && (state->Mode & CodeCache.ModeMask) == block->Mode)
                     {
                         target = (byte*)record + record->Resume;
                         break;
                     }
 
-                    if (next == InstructionInterpreter.NextStep.Return || state->Requests != 0 || !IsTranslatedMode)
+                    if (next == InstructionInterpreter.NextStep.Return || state->Requests != 0 || !IsTranslatedMode
+                        || _tableModes[Privilege] != (state->Mode & CodeCache.ModeMask))
                     {
                         return;
                     }

@@ -12,7 +12,19 @@ using Vitro.Tests;
 
 namespace Vitro.UnitTests.Hypervisor.Software.Translator;
 
-/// <summary>A 64-bit machine with small pages mapped one to one, for programs that end with HLT.</summary>
+/// <summary>Kinds of code a <see cref="ProgramMachine"/> runs.</summary>
+public enum ProgramMode
+{
+    Code64,
+
+    /// <summary>32-bit code under a 64-bit kernel.</summary>
+    Compatibility,
+
+    /// <summary>Protected mode without paging.</summary>
+    Protected,
+}
+
+/// <summary>A machine with small pages mapped one to one, for programs that end with HLT.</summary>
 internal sealed unsafe class ProgramMachine : IDisposable
 {
     internal const ulong CodeAddress = 0x100000;
@@ -21,6 +33,10 @@ internal sealed unsafe class ProgramMachine : IDisposable
 
     /// <summary>From here on, each of 512 pages is the first page of code again.</summary>
     internal const ulong AliasAddress = 0x400000;
+
+    /// <summary>Selectors: all of the address space, and its first part up to the middle of the data.</summary>
+    internal const byte FlatData = 16;
+    internal const byte SmallData = 32;
 
     // Runs of pushes go across a page border.
     private const ulong StackAddress = 0x191018;
@@ -34,9 +50,12 @@ internal sealed unsafe class ProgramMachine : IDisposable
     private readonly VmClock _clock = new(TimeProvider.System);
     private readonly SoftwarePartition _partition;
     private readonly SoftwareVirtualProcessor _vp;
+    private readonly ProgramMode _mode;
+    private SegmentCache _code;
 
-    internal ProgramMachine(IExecutionFactory execution)
+    internal ProgramMachine(IExecutionFactory execution, ProgramMode mode = ProgramMode.Code64)
     {
+        _mode = mode;
         _gpa = new GpaSpace(_ram);
         var empty = new EmptyMachine();
         _partition = new SoftwarePartition(
@@ -135,6 +154,11 @@ internal sealed unsafe class ProgramMachine : IDisposable
             ((uint*)(state->Xsave + XsaveArea.Xmm))[n] = random.Next(3) == 0 ? (uint)random.NextInt64() : 0x3F800000 + (uint)random.Next(1 << 24);
         }
 
+        if (_mode != ProgramMode.Code64)
+        {
+            LeaveUpperHalves(random);
+        }
+
         XsaveArea.InitializeX87(state->Xsave);
         new Span<byte>(state->Xsave + XsaveArea.X87Registers, 128).Clear();
         if (random.Next(8) == 0)
@@ -157,11 +181,28 @@ internal sealed unsafe class ProgramMachine : IDisposable
         LazyFlags.SetRflags(state, 2);
         state->Gs.Base = 1;
         state->KernelGsBase = 2;
+        state->Cs = _code;
+        state->Es = state->Ss;
+        state->Ds = state->Ss;
+        state->Fs = state->Ss;
+        state->SystemFlags &= ~RFlags.Rf;
+        _vp.UpdateMode();
         state->InterruptShadow = 0;
         state->Rip = CodeAddress;
         state->FaultVector = -1;
         state->Activity = 0;
         state->Requests = 0;
+    }
+
+    // What instructions do to upper halves that no 32-bit code sees is each engine's own affair, so there is nothing in them.
+    private void LeaveUpperHalves(Random random)
+    {
+        for (var n = 0; n < 16; n++)
+        {
+            _vp.State->Gpr[n] = n < 8 ? (uint)_vp.State->Gpr[n] : 0;
+        }
+
+        _vp.State->Gs.Limit = random.Next(3) == 0 ? (uint)DataAddress + 8 : uint.MaxValue;
     }
 
     private void BuildTables()
@@ -183,12 +224,14 @@ internal sealed unsafe class ProgramMachine : IDisposable
 
         for (var vector = 0UL; vector < 32; vector++)
         {
-            Write(IdtAddress + (vector * 16), (HandlersAddress & 0xFFFF) | (8 << 16) | (0x8EUL << 40) | ((HandlersAddress >> 16) << 48));
-            Write(IdtAddress + (vector * 16) + 8, 0);
+            var gate = (HandlersAddress & 0xFFFF) | (8 << 16) | (0x8EUL << 40) | ((HandlersAddress >> 16) << 48);
+            Write(IdtAddress + (vector * (_mode == ProgramMode.Protected ? 8u : 16)), gate);
         }
 
-        Write(GdtAddress + 8, 0x00AF9B000000FFFF);
-        Write(GdtAddress + 16, 0x00CF93000000FFFF);
+        Write(GdtAddress + 8, _mode == ProgramMode.Protected ? 0x00CF9B000000FFFF : 0x00AF9B000000FFFFUL);
+        Write(GdtAddress + FlatData, 0x00CF93000000FFFF);
+        Write(GdtAddress + 24, 0x00CF9B000000FFFF);
+        Write(GdtAddress + SmallData, 0x00C0930000000180);
         Write(HandlersAddress, 0xF4F4F4F4F4F4F4F4);
     }
 
@@ -204,30 +247,31 @@ internal sealed unsafe class ProgramMachine : IDisposable
         var data = new SegmentState(16, 0, uint.MaxValue, 0xC093);
         _vp.SetState(new VirtualProcessorState
         {
-            Cs = new SegmentState(8, 0, uint.MaxValue, 0xA09B),
+            Cs = _mode == ProgramMode.Code64 ? new SegmentState(8, 0, uint.MaxValue, 0xA09B) : new SegmentState(24, 0, uint.MaxValue, 0xC09B),
             Ss = data,
             Ds = data,
             Es = data,
             Fs = data,
             Gs = data,
-            Gdtr = new TableState(GdtAddress, 0x17),
+            Gdtr = new TableState(GdtAddress, 0x27),
             Idtr = new TableState(IdtAddress, 0x1FF),
-            Cr0 = 0x80010033,
+            Cr0 = _mode == ProgramMode.Protected ? 0x00010033UL : 0x80010033,
             Cr3 = TableAddress,
             Cr4 = 0x6A0,
-            Efer = 0xD01,
+            Efer = _mode == ProgramMode.Protected ? 0x801UL : 0xD01,
         });
+        _code = _vp.State->Cs;
     }
 }
 
 /// <summary>The same machine twice: interpreted and translated.</summary>
-internal sealed class ProgramPair : IDisposable
+internal sealed class ProgramPair(ProgramMode mode = ProgramMode.Code64) : IDisposable
 {
     private const uint DefinedFlags = LazyFlags.All & ~LazyFlags.Adjust;
 
-    internal ProgramMachine Interpreted { get; } = new(new InterpreterFactory());
+    internal ProgramMachine Interpreted { get; } = new(new InterpreterFactory(), mode);
 
-    internal ProgramMachine Translated { get; } = new(new TranslatorFactory());
+    internal ProgramMachine Translated { get; } = new(new TranslatorFactory(), mode);
 
     public void Dispose()
     {

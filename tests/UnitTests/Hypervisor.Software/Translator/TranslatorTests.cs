@@ -52,6 +52,37 @@ public sealed class TranslatorTests
         }
     }
 
+    [Theory]
+    [InlineData(ProgramMode.Compatibility)]
+    [InlineData(ProgramMode.Protected)]
+    public void Random_32_bit_programs_end_as_in_the_interpreter(ProgramMode mode)
+    {
+        using var pair = new ProgramPair(mode);
+        var seed = int.TryParse(Environment.GetEnvironmentVariable("VITRO_TEST_SEED"), out var given) ? given : 1;
+        var rounds = Environment.GetEnvironmentVariable("VITRO_LONG_TESTS") == "1" ? 50_000 : 400;
+        var random = new Random(seed);
+        for (var round = 0; round < rounds; round++)
+        {
+            var program = ProgramGenerator32.Generate(random);
+            var difference = pair.Compare(program, random.Next());
+            Assert.True(difference.Length == 0, $"seed {seed} round {round}: {difference}\n{Convert.ToHexString(program).TrimEnd('F', '4')}");
+        }
+
+        Assert.True(pair.Translated.Cache.Translations!.Translated > (ulong)rounds, "32-bit code is not translated.");
+    }
+
+    [Theory]
+    [InlineData(0xA0)]
+    [InlineData(0xA1)]
+    [InlineData(0xA2)]
+    [InlineData(0xA3)]
+    public void Moves_between_the_accumulator_and_an_absolute_address_are_translated(int opcode)
+    {
+        using var pair = new ProgramPair();
+        byte[] program = [0x48, 0xB8, 1, 2, 3, 4, 5, 6, 7, 8, (byte)opcode, .. BitConverter.GetBytes(ProgramMachine.DataAddress - 2), 0xFF, 0xC1, 0xF4];
+        Assert.Equal("", pair.Compare(program, 1));
+    }
+
     [Fact]
     public void Code_that_changes_the_code_ahead_of_it_runs_as_changed()
     {
