@@ -43,37 +43,6 @@ public sealed class DiskLockTests : IDisposable
         child.Close();
     }
 
-    [Fact]
-    public void Two_hosts_exclude_each_other_over_NFS()
-    {
-        var folders = (Environment.GetEnvironmentVariable("VITRO_NFS_FOLDERS") ?? "").Split(':', StringSplitOptions.RemoveEmptyEntries);
-        Assert.SkipUnless(
-            folders.Length == 2,
-            "VITRO_NFS_FOLDERS does not name two mounts, with a colon between, of one NFS export (options vers=4.2,nosharecache stand for two hosts).");
-        var name = Guid.NewGuid().ToString("N") + ".vhdx";
-        var here = Make(Path.Combine(folders[0], name));
-        var there = Path.Combine(folders[1], name);
-        try
-        {
-            var disk = DiskFactory.Open(here);
-            Assert.Throws<BlockIOException>(() => DiskFactory.Open(there));
-            Assert.Throws<BlockIOException>(() => DiskFactory.Open(there, new DiskOpenOptions { ReadOnly = true }));
-            disk.Put(0, DiskContent.Random(Megabyte, 1));
-            disk.Close();
-
-            disk = DiskFactory.Open(here, new DiskOpenOptions { ReadOnly = true });
-            var other = DiskFactory.Open(there, new DiskOpenOptions { ReadOnly = true });
-            Assert.Equal(DiskContent.Random(Megabyte, 1), other.Get(0, Megabyte));
-            Assert.Throws<BlockIOException>(() => DiskFactory.Open(there));
-            other.Close();
-            disk.Close();
-        }
-        finally
-        {
-            File.Delete(here);
-        }
-    }
-
     private static string Make(string path)
     {
         DiskFactory.Create(path, new DiskCreateOptions { Length = 8 * Megabyte });
