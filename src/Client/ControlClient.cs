@@ -32,15 +32,32 @@ public sealed class ControlClient : IAsyncDisposable
 
     /// <summary>Sends a request and gives its result.</summary>
     /// <exception cref="ControlException">The worker refused it, or went away.</exception>
+    public Task<System.Text.Json.Nodes.JsonNode?> RequestAsync(
+        string verb, string? argument = null, CancellationToken cancellationToken = default) =>
+        RequestAsync(verb, argument, progress: null, cancellationToken);
+
+    /// <summary>The same with word of its progress, for the verbs that tell it. The worker gives a cancelled one up when this is disposed.</summary>
+    /// <exception cref="ControlException">The worker refused it, or went away.</exception>
     public async Task<System.Text.Json.Nodes.JsonNode?> RequestAsync(
-        string verb, string? argument = null, CancellationToken cancellationToken = default)
+        string verb, string? argument, IProgress<ControlProgress>? progress, CancellationToken cancellationToken)
     {
         try
         {
             await ControlFraming.WriteAsync(
-                _stream, new ControlRequest(verb, argument), ControlJsonContext.Default.ControlRequest, cancellationToken);
-            var response = await ControlFraming.ReadAsync(_stream, ControlJsonContext.Default.ControlResponse, cancellationToken)
-                ?? throw new ControlException("The machine ended before it answered.");
+                _stream, new ControlRequest(verb, argument, progress is not null), ControlJsonContext.Default.ControlRequest, cancellationToken);
+            ControlResponse response;
+            while (true)
+            {
+                response = await ControlFraming.ReadAsync(_stream, ControlJsonContext.Default.ControlResponse, cancellationToken)
+                    ?? throw new ControlException("The machine ended before it answered.");
+                if (response.Progress is not { } now)
+                {
+                    break;
+                }
+
+                progress?.Report(now);
+            }
+
             return response.Error is null ? response.Result : throw new ControlException(response.Error);
         }
         catch (Exception error) when (error is IOException or InvalidDataException)

@@ -25,7 +25,7 @@ public sealed class ControlEndpoint : IAsyncDisposable
     /// <inheritdoc/>
     public ValueTask DisposeAsync() => _server.DisposeAsync();
 
-    private async Task<ControlResponse> ServeAsync(ControlRequest request, CancellationToken cancellationToken)
+    private async Task<ControlResponse> ServeAsync(ControlRequest request, RequestProgress progress, CancellationToken cancellationToken)
     {
         switch (request.Verb)
         {
@@ -48,13 +48,13 @@ public sealed class ControlEndpoint : IAsyncDisposable
                     ? new ControlResponse(null)
                     : new ControlResponse("The text was not typed: the guest's keyboard driver is not bound, or a character is not on a US keyboard.");
             case ControlVerbs.CopyDisk:
-                return await Task.Run(() => CopyDisk(request.Argument, cancellationToken), cancellationToken);
+                return await Task.Run(() => CopyDisk(request.Argument, progress, cancellationToken), cancellationToken);
             default:
                 return new ControlResponse($"The worker does not know the request '{request.Verb}'.");
         }
     }
 
-    private ControlResponse CopyDisk(string? argument, CancellationToken cancellation)
+    private ControlResponse CopyDisk(string? argument, RequestProgress progress, CancellationToken cancellation)
     {
         DiskCopyRequest? request;
         try
@@ -80,7 +80,7 @@ public sealed class ControlEndpoint : IAsyncDisposable
                 Sparse = request.Sparse,
                 BlockSize = request.BlockSize,
                 Overwrite = request.Overwrite,
-            }, cancellation);
+            }, progress, cancellation);
             return new ControlResponse(null);
         }
         catch (BlockIOException error)

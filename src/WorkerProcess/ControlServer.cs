@@ -10,7 +10,7 @@ internal sealed class ControlServer : IAsyncDisposable
 {
     private readonly Socket _listener;
     private readonly string _path;
-    private readonly Func<ControlRequest, CancellationToken, Task<ControlResponse>> _serve;
+    private readonly Func<ControlRequest, RequestProgress, CancellationToken, Task<ControlResponse>> _serve;
     private readonly ILogger _log;
     private readonly CancellationTokenSource _stop = new();
     private readonly Task _accepting;
@@ -19,8 +19,10 @@ internal sealed class ControlServer : IAsyncDisposable
     // How long a client may take to read the last answer.
     private static readonly TimeSpan AnswerPatience = TimeSpan.FromSeconds(2);
 
+    private static readonly TimeSpan ProgressInterval = TimeSpan.FromMilliseconds(200);
+
     private ControlServer(
-        Socket listener, string path, Func<ControlRequest, CancellationToken, Task<ControlResponse>> serve, ILogger log)
+        Socket listener, string path, Func<ControlRequest, RequestProgress, CancellationToken, Task<ControlResponse>> serve, ILogger log)
     {
         _listener = listener;
         _path = path;
@@ -32,7 +34,7 @@ internal sealed class ControlServer : IAsyncDisposable
     /// <summary>Opens the socket of a machine.</summary>
     /// <exception cref="IOException">Another worker serves a machine of that name, or the folder cannot be used.</exception>
     internal static ControlServer Open(
-        string machineName, Func<ControlRequest, CancellationToken, Task<ControlResponse>> serve, ILogger log)
+        string machineName, Func<ControlRequest, RequestProgress, CancellationToken, Task<ControlResponse>> serve, ILogger log)
     {
         var path = ControlSocketPath.Of(machineName);
         Directory.CreateDirectory(ControlSocketPath.Folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
@@ -97,12 +99,17 @@ internal sealed class ControlServer : IAsyncDisposable
     private async Task ServeAsync(Socket connection)
     {
         await using var stream = new NetworkStream(connection, ownsSocket: true);
+        var reading = ReadAsync(stream);
         try
         {
-            while (await ControlFraming.ReadAsync(stream, ControlJsonContext.Default.ControlRequest, _stop.Token) is { } request)
+            while (await reading is { } request)
             {
-                var response = await ServeOneAsync(request);
-                await ControlFraming.WriteAsync(stream, response, ControlJsonContext.Default.ControlResponse, CancellationToken.None);
+                using var leaving = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token);
+                var progress = new RequestProgress();
+                var serving = ServeOneAsync(request, progress, leaving.Token);
+                reading = ReadAsync(stream);
+                await WatchAsync(stream, request, progress, serving, reading, leaving);
+                await ControlFraming.WriteAsync(stream, await serving, ControlJsonContext.Default.ControlResponse, CancellationToken.None);
             }
         }
         catch (Exception error) when (error is IOException or InvalidDataException or OperationCanceledException or ObjectDisposedException)
@@ -111,11 +118,43 @@ internal sealed class ControlServer : IAsyncDisposable
         }
     }
 
-    private async Task<ControlResponse> ServeOneAsync(ControlRequest request)
+    // While a request is served: tells the client how far it is, and the request when the client has gone.
+    private static async Task WatchAsync(
+        Stream stream, ControlRequest request, RequestProgress progress, Task serving, Task<ControlRequest?> reading, CancellationTokenSource leaving)
+    {
+        ControlProgress? told = null;
+        while (!serving.IsCompleted)
+        {
+            var tick = Task.Delay(ProgressInterval, TimeProvider.System, CancellationToken.None);
+            _ = await (reading.IsCompleted ? Task.WhenAny(serving, tick) : Task.WhenAny(serving, reading, tick));
+            if (reading is { IsCompletedSuccessfully: true, Result: null } or { IsFaulted: true })
+            {
+                await leaving.CancelAsync();
+            }
+            else if (request.Progress && progress.Last is { } now && now != told && !serving.IsCompleted)
+            {
+                told = now;
+                try
+                {
+                    await ControlFraming.WriteAsync(
+                        stream, new ControlResponse(null, Progress: now), ControlJsonContext.Default.ControlResponse, CancellationToken.None);
+                }
+                catch (IOException)
+                {
+                    await leaving.CancelAsync();
+                }
+            }
+        }
+    }
+
+    private Task<ControlRequest?> ReadAsync(Stream stream) =>
+        ControlFraming.ReadAsync(stream, ControlJsonContext.Default.ControlRequest, _stop.Token);
+
+    private async Task<ControlResponse> ServeOneAsync(ControlRequest request, RequestProgress progress, CancellationToken cancellationToken)
     {
         try
         {
-            return await _serve(request, _stop.Token);
+            return await _serve(request, progress, cancellationToken);
         }
         catch (Exception error) when (error is not OperationCanceledException)
         {

@@ -159,8 +159,9 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
 
     /// <summary>Copies one of the machine's disks as it is at one moment; the guest goes on using it.</summary>
     /// <exception cref="BlockIOException">The machine has no such disk, the options are not allowed, or a file fails.</exception>
-    public void CopyDisk(string path, string targetPath, DiskCreateOptions target, CancellationToken cancellation = default) =>
-        DiskCopy.Run(_synthetic.Disk(path), targetPath, target, cancellation: cancellation);
+    public void CopyDisk(
+        string path, string targetPath, DiskCreateOptions target, IProgress<DiskProgress>? progress = null, CancellationToken cancellation = default) =>
+        DiskCopy.Run(_synthetic.Disk(path), targetPath, target, progress: progress, cancellation: cancellation);
 
     /// <summary>Passes bytes to the guest's first serial port; completes when they are queued.</summary>
     public async ValueTask ReceiveSerialAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)

@@ -65,11 +65,18 @@ internal static class VhdCopyCommand
                 Path.GetFullPath(from), Path.GetFullPath(to), options.Format.ToString(),
                 options.Kind == DiskKind.Fixed, options.Sparse, options.BlockSize, options.Overwrite);
             _ = await client.RequestAsync(
-                ControlVerbs.CopyDisk, JsonSerializer.Serialize(request, ControlJsonContext.Default.DiskCopyRequest), cancellation);
+                ControlVerbs.CopyDisk, JsonSerializer.Serialize(request, ControlJsonContext.Default.DiskCopyRequest),
+                VhdConsole.Progress("Copying") is { } percentage ? new Told(percentage) : null, cancellation);
         }
         catch (ControlException error)
         {
             throw new BlockIOException(error.Message, error);
         }
+    }
+
+    /// <summary>Passes on what the machine tells.</summary>
+    private sealed class Told(IProgress<DiskProgress> to) : IProgress<ControlProgress>
+    {
+        public void Report(ControlProgress value) => to.Report(new DiskProgress(value.Done, value.Total));
     }
 }

@@ -6,12 +6,19 @@ namespace Vitro.Configuration.Control;
 /// <summary>A request on a worker's control socket.</summary>
 /// <param name="Verb">What is asked, one of <see cref="ControlVerbs"/>.</param>
 /// <param name="Argument">Its argument: an inspect path, a text to type; null where none is taken.</param>
-public sealed record ControlRequest(string Verb, string? Argument = null);
+/// <param name="Progress">Whether messages with <see cref="ControlResponse.Progress"/> may come before the answer.</param>
+public sealed record ControlRequest(string Verb, string? Argument = null, bool Progress = false);
 
 /// <summary>The answer to a request.</summary>
 /// <param name="Error">Null when it was done; else what failed and the cure.</param>
 /// <param name="Result">The result, where the verb has one.</param>
-public sealed record ControlResponse(string? Error, JsonNode? Result = null);
+/// <param name="Progress">Not null in a message that is no answer yet.</param>
+public sealed record ControlResponse(string? Error, JsonNode? Result = null, ControlProgress? Progress = null);
+
+/// <summary>How far a request has come.</summary>
+/// <param name="Done">Units done.</param>
+/// <param name="Total">Units in all.</param>
+public sealed record ControlProgress(long Done, long Total);
 
 /// <summary>The verbs a worker understands.</summary>
 public static class ControlVerbs
@@ -38,6 +45,7 @@ public static class ControlVerbs
     public const string TypeText = "type-text";
 
     /// <summary>Copies a disk of the machine as it is at one moment; the argument is a <see cref="DiskCopyRequest"/> as JSON.</summary>
+    /// <remarks>Tells its progress in bytes. A client that goes away before the answer ends the copy, of which nothing is left.</remarks>
     public const string CopyDisk = "copy-disk";
 }
 
