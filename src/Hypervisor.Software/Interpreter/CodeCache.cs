@@ -25,10 +25,10 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
     public const uint SingleInstruction = 1u << 31;
 
     private const int FrontSize = 1 << 17;
-    private const int BucketCount = 1 << 17;
-    private const nuint ArenaSize = 256 << 20;
+    private const int BucketCount = 1 << 19;
 
     private readonly SoftwarePartition _partition;
+    private readonly nuint _arenaSize;
     private readonly Lock _gate = new();
     private readonly CodeBlock** _front;
     private readonly CodeBlock** _buckets;
@@ -41,8 +41,11 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
     private int _arena;
 
     /// <summary>Creates an empty cache.</summary>
-    public CodeCache(SoftwarePartition partition)
+    /// <param name="partition">Whose code it holds.</param>
+    /// <param name="arenaSize">Bytes of decoded instructions, 64 each, after which the cache is emptied.</param>
+    public CodeCache(SoftwarePartition partition, uint arenaSize)
     {
+        _arenaSize = arenaSize;
         _partition = partition;
         _front = (CodeBlock**)NativeMemory.AllocZeroed(FrontSize, (nuint)sizeof(CodeBlock*));
         _buckets = (CodeBlock**)NativeMemory.AllocZeroed(BucketCount, (nuint)sizeof(CodeBlock*));
@@ -228,11 +231,11 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
 
         if (isGlobalKept)
         {
-            JumpCache.ClearLocal(vp.State, Translations.Miss);
+            JumpCache.ClearLocal(vp.State, Translations.Misses);
         }
         else
         {
-            JumpCache.Clear(vp.State, Translations.Miss);
+            JumpCache.Clear(vp.State, Translations.Misses);
         }
     }
 
@@ -241,7 +244,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
     {
         if (Translations != null)
         {
-            JumpCache.ClearPage(vp.State, linear, Translations.Miss);
+            JumpCache.ClearPage(vp.State, linear, Translations.Misses);
         }
     }
 
@@ -307,11 +310,11 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
         _arena = arena;
         if (_arenas[arena] == null)
         {
-            _arenas[arena] = (byte*)NativeMemory.Alloc(ArenaSize);
+            _arenas[arena] = (byte*)NativeMemory.Alloc(_arenaSize);
         }
 
         _free = (byte*)(((ulong)_arenas[arena] + 63) & ~63UL);
-        _limit = _arenas[arena] + ArenaSize - 64;
+        _limit = _arenas[arena] + _arenaSize - 64;
     }
 
     private CodeBlock* Decode(SoftwareVirtualProcessor vp, ulong linear, uint mode)

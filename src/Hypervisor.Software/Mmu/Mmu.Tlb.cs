@@ -292,17 +292,8 @@ internal sealed unsafe partial class Mmu
     /// <summary>Empties the store entries of one page of RAM, which now holds code.</summary>
     public void DropStores(byte* hostPage)
     {
-        for (var set = UserSets + 1; set < FetchSets; set += 2)
-        {
-            var entry = _sets + (set * TlbEntry.SetSize);
-            for (var end = entry + TlbEntry.SetSize; entry < end; entry++)
-            {
-                if (entry->Host == (ulong)hostPage)
-                {
-                    entry->Tag = TlbEntry.EmptyTag;
-                }
-            }
-        }
+        DropStores(hostPage, _localLog, _localCount);
+        DropStores(hostPage, _globalLog, _globalCount);
     }
 
     /// <summary>Empties all first-level entries, so that every access comes through the slow path once.</summary>
@@ -501,6 +492,21 @@ internal sealed unsafe partial class Mmu
         _slots[slot] = mark;
         _sets[slot].Host = (ulong)host;
         _sets[slot].Tag = linear & PageMask;
+    }
+
+    private static bool IsStoreSet(int set) => set < FetchSets && (set & 1) != 0;
+
+    // What is filled is in a log.
+    private void DropStores(byte* hostPage, ushort* log, int count)
+    {
+        for (var n = 0; n < count; n++)
+        {
+            var entry = _sets + log[n];
+            if (entry->Host == (ulong)hostPage && IsStoreSet(log[n] / TlbEntry.SetSize))
+            {
+                entry->Tag = TlbEntry.EmptyTag;
+            }
+        }
     }
 
     private void FlushFirstLocal()

@@ -17,14 +17,19 @@ namespace Vitro.Hypervisor.Software.Translator;
 /// </remarks>
 internal sealed unsafe class BlockTranslations : IDisposable
 {
+    /// <summary>The first byte of a dropped block: a jump to the dispatcher.</summary>
+    public const byte DroppedEntry = 0xE9;
+
     private const int StubSize = 4096;
     private const int LargestBlock = 64 << 10;
     private const int MaximumVersions = 32;
-    private const int IndexSize = 1 << 16;
+    private const int IndexBits = 19;
+    private const int IndexSize = 1 << IndexBits;
 
     private readonly ExecutableMemory _memory;
     private readonly DecodedInstruction* _scratch;
     private readonly TranslatedBlock** _index;
+    private readonly byte* _unknown;
     private readonly ulong _from;
     private readonly ulong _to;
     private readonly int _halfSize;
@@ -53,8 +58,14 @@ internal sealed unsafe class BlockTranslations : IDisposable
         Leave = code.Executable;
         TranslationStubs.EmitLeave(ref code);
         code.Align(16);
-        Miss = code.Executable;
-        TranslationStubs.EmitMiss(ref code, Leave);
+        _unknown = code.Executable;
+        TranslationStubs.EmitUnknown(ref code, Leave);
+        code.Align(16);
+        var kernelMiss = code.Executable;
+        TranslationStubs.EmitMiss(ref code, 0, _unknown);
+        code.Align(16);
+        Misses = new JumpCache.Misses(kernelMiss, code.Executable);
+        TranslationStubs.EmitMiss(ref code, 1, _unknown);
         code.Align(16);
         LoadVectors = code.Executable;
         VectorStubs.EmitLoad(ref code, Leave, needsAvx: false);
@@ -79,8 +90,8 @@ internal sealed unsafe class BlockTranslations : IDisposable
     /// <summary>Where exits of blocks go, RDI being their record.</summary>
     public byte* Leave { get; }
 
-    /// <summary>Where jumps to unknown targets go, RDI being the linear address.</summary>
-    public byte* Miss { get; }
+    /// <summary>Where jumps go whose target is not in its slot of the jump cache, RDI being the linear address.</summary>
+    public JumpCache.Misses Misses { get; }
 
     /// <summary>Where to enter to go on at RIP, at CPL 0 and 3; the exit is a jump when the jump cache does not know it.</summary>
     public byte* GoOnInKernel { get; }
@@ -225,8 +236,8 @@ internal sealed unsafe class BlockTranslations : IDisposable
     {
         // The entry begins with a five-byte NOP in an aligned word, for a jump to take its place at once.
         var entry = (ulong*)(version->Entry - version->ToExecutable);
-        var distance = (uint)(int)(Miss - (version->Entry + 5));
-        Volatile.Write(ref *entry, (*entry & 0xFFFF_FF00_0000_0000) | ((ulong)distance << 8) | 0xE9);
+        var distance = (uint)(int)(_unknown - (version->Entry + 5));
+        Volatile.Write(ref *entry, (*entry & 0xFFFF_FF00_0000_0000) | ((ulong)distance << 8) | DroppedEntry);
     }
 
     // Its block forgets it, so that its branches would not be taken back: it must never have any again.
@@ -240,7 +251,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
         Kill(oldest);
     }
 
-    private TranslatedBlock** Bucket(ulong linear) => _index + (uint)((linear * 0x9E37_79B9_7F4A_7C15) >> 48);
+    private TranslatedBlock** Bucket(ulong linear) => _index + (uint)((linear * 0x9E37_79B9_7F4A_7C15) >> (64 - IndexBits));
 
     private void Use(int half)
     {

@@ -282,7 +282,7 @@ internal unsafe ref partial struct BlockTranslator
         }
 
         _c.Bytes([0xE3, 0x05]); // jrcxz over the jump
-        EmitJump(_owner.Miss);
+        EmitJump(_owner.Misses.Of(_block->Privilege));
         _block->Checked = _c.Executable;
         if (_live[0] == 0)
         {

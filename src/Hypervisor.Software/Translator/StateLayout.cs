@@ -141,4 +141,7 @@ internal static unsafe class StateLayout
 
     /// <summary>A privilege's jump cache.</summary>
     public static int JumpTable(uint privilege) => JumpCache.TableDistance(privilege) - Bias;
+
+    /// <summary>Its second table.</summary>
+    public static int SecondJumpTable(uint privilege) => JumpCache.SecondTableDistance(privilege) - Bias;
 }

@@ -30,7 +30,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
         _cache = cache;
         _translations = cache.Translations!;
         _interpreter = new InstructionInterpreter(vp, cache);
-        JumpCache.Fill(_state, _translations.Miss);
+        JumpCache.Fill(_state, _translations.Misses);
     }
 
     private uint Privilege => (_state->Mode & (uint)VpMode.User) != 0 ? 1u : 0;
@@ -124,10 +124,10 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
         if (tableMode != block->Mode)
         {
             tableMode = block->Mode;
-            JumpCache.Clear(_state, translated->Privilege, _translations.Miss);
+            JumpCache.Clear(_state, translated->Privilege, _translations.Misses);
         }
 
-        JumpCache.Set(_state, translated->Privilege, linear, second, isGlobal, translated->Entry, _translations.Miss);
+        JumpCache.Set(_state, translated->Privilege, linear, second, isGlobal, translated->Entry, _translations.Misses);
         return true;
     }
 

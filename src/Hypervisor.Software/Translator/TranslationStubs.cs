@@ -74,8 +74,34 @@ internal static unsafe class TranslationStubs
         code.Return();
     }
 
+    /// <summary>
+    /// A jump whose target is not in its slot of a privilege's jump cache, RDI being its linear address: looks in the second
+    /// table. The flags are kept.
+    /// </summary>
+    public static void EmitMiss(ref CodeEmitter code, uint privilege, byte* unknown)
+    {
+        var table = StateLayout.SecondJumpTable(privilege);
+        code.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdi);
+        code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Escape0F, 0xB7, false, (int)HostRegister.Rcx, HostRegister.Rsp, StateLayout.Parked + 2); // movzx
+        code.Bytes([0x8D, 0x0C, 0x39]); // lea ecx, [rcx + rdi]
+        code.Bytes([0x0F, 0xB7, 0xC9]); // movzx ecx, cx
+        code.Bytes([0x8D, 0x0C, 0x09]); // lea ecx, [rcx + rcx]
+        code.Store64(HostRegister.Rsp, StateLayout.ParkedRax, HostRegister.Rcx);
+        code.Bytes([0x48, 0xF7, 0xD7]); // not rdi
+        code.Bytes([0x48, 0x8B, 0x8C, 0xCC]); // mov rcx, [rsp + rcx * 8 + table]
+        code.Int32(table);
+        code.Bytes([0x48, 0x8D, 0x4C, 0x0F, 0x01]); // lea rcx, [rdi + rcx + 1]
+        code.Bytes([0x48, 0xF7, 0xD7]); // not rdi
+        code.Bytes([0xE3, 0x05]); // jrcxz over the jump
+        code.Byte(0xE9);
+        code.Int32((int)(unknown - (code.Executable + 4)));
+        code.Load64(HostRegister.Rcx, HostRegister.Rsp, StateLayout.ParkedRax);
+        code.Bytes([0xFF, 0xA4, 0xCC]); // jmp [rsp + rcx * 8 + table + 8]
+        code.Int32(table + 8);
+    }
+
     /// <summary>A jump whose target the jump cache does not know: RDI is its linear address.</summary>
-    public static void EmitMiss(ref CodeEmitter code, byte* leave)
+    public static void EmitUnknown(ref CodeEmitter code, byte* leave)
     {
         code.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdi);
         code.Bytes([0x48, 0x8D, 0x3D]); // lea rdi, [rip + distance of the record]

@@ -56,7 +56,7 @@ internal sealed class TranslatorFactory(ulong from = 0, ulong to = ulong.MaxValu
 
     /// <inheritdoc/>
     public ICodePageObserver CreateCodePages(SoftwarePartition partition) =>
-        new CodeCache(partition) { Translations = new BlockTranslations(from, to, CodeHalfSize) };
+        new CodeCache(partition, 256 << 20) { Translations = new BlockTranslations(from, to, CodeHalfSize) };
 
     /// <inheritdoc/>
     public IExecutionCore CreateCore(SoftwareVirtualProcessor vp) => new TranslatedCore(vp, (CodeCache)vp.Partition.CodePages);
