@@ -68,6 +68,7 @@ internal sealed class MomentCopier : IChangeObserver
             }
 
             // Requests may still be at granules they claimed: until those are copied, other changes to them must wait.
+            _progress?.Report(new DiskProgress(Math.Max(0, _source.Length - (Volatile.Read(ref _left) * _granule)), _source.Length));
             lock (_gate)
             {
                 while (_left > 0 && !IsOver)
