@@ -256,13 +256,13 @@ internal sealed partial class VhdBenchmark : IDisposable
 
         var left = count;
         long next = 0;
-        var sample = Timed(() => Task.WaitAll(Enumerable.Range(0, depth).Select(_ => Loop()).ToArray()));
+        var lists = Enumerable.Range(0, depth).Select(_ => Buffers(size)).ToArray();
+        var sample = Timed(() => Task.WaitAll(lists.Select(Loop).ToArray()));
         disk.DisposeAsync().AsTask().GetAwaiter().GetResult();
         return sample with { Value = count / sample.Value };
 
-        async Task Loop()
+        async Task Loop(ReadOnlyMemory<Memory<byte>> buffers)
         {
-            ReadOnlyMemory<Memory<byte>> buffers = new[] { AlignedBuffer.Allocate(size) }; // as qemu-img's and guests' are
             while (Interlocked.Decrement(ref left) >= 0)
             {
                 var offset = (Interlocked.Add(ref next, step) - step) % length;
@@ -277,6 +277,14 @@ internal sealed partial class VhdBenchmark : IDisposable
                 }
             }
         }
+    }
+
+    // Aligned and touched, as qemu-img's and guests' are.
+    private static ReadOnlyMemory<Memory<byte>> Buffers(int size)
+    {
+        var buffer = AlignedBuffer.Allocate(size);
+        buffer.Span.Fill(0x5A);
+        return new[] { buffer };
     }
 
     private static void Fresh(string path, bool allocated, DiskFormat format, long length = IoLength)
