@@ -22,10 +22,10 @@ public sealed class DiskCopyOrderTests : IDisposable
     {
         var content = DiskContent.Random(Length, 1);
         File.WriteAllBytes(_folder.File("disk"), content);
-        var files = new HeldFiles();
+        using var files = new HeldFiles();
         var disk = DiskFactory.Open(_folder.File("disk"), new DiskOpenOptions { FileSystem = files });
-        var atMoment = new ManualResetEventSlim();
-        var waiting = new ManualResetEventSlim();
+        using var atMoment = new ManualResetEventSlim();
+        using var waiting = new ManualResetEventSlim();
         var copying = new Thread(() => DiskCopy.Run(
             disk, _folder.File("copy"), new DiskCreateOptions { Format = DiskFormat.Raw, Kind = DiskKind.Fixed }, atMoment.Set,
             new Progress(value =>
@@ -64,7 +64,7 @@ public sealed class DiskCopyOrderTests : IDisposable
     }
 
     /// <summary>The host's files; reads of one writer wait to be released, those of all others until the writer waits.</summary>
-    private sealed class HeldFiles : IDiskFileSystem
+    private sealed class HeldFiles : IDiskFileSystem, IDisposable
     {
         private readonly ManualResetEventSlim _writerReads = new();
 
@@ -82,6 +82,12 @@ public sealed class DiskCopyOrderTests : IDisposable
         public void Delete(string path) => HostDiskFileSystem.Instance.Delete(path);
 
         public void Replace(string temporary, string path, bool durable) => HostDiskFileSystem.Instance.Replace(temporary, path, durable);
+
+        public void Dispose()
+        {
+            _writerReads.Dispose();
+            Release.Dispose();
+        }
 
         private void Hold()
         {
