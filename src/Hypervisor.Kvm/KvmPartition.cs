@@ -22,7 +22,8 @@ internal sealed unsafe class KvmPartition : IPartition
     private readonly MemorySlots _memory;
     private readonly KvmLocalApics _apics;
     private readonly KvmVirtualProcessor[] _processors;
-    private readonly ulong _tscOffset;
+    private readonly KvmTimeStampCounter _tsc;
+    private ulong? _stoppedTsc;
 
     internal KvmPartition(KvmFile device, PartitionOptions options)
     {
@@ -41,9 +42,9 @@ internal sealed unsafe class KvmPartition : IPartition
                 _processors[i] = new KvmVirtualProcessor(this, file, runSize, i);
             }
 
-            // In kHz; the processors' counters run at one rate and were started together.
-            TscFrequency = (ulong)_processors[0].File.Call("Asking for the rate of the time stamp counter", KvmRequest.GetTscKhz) * 1000;
-            _tscOffset = _processors[0].TscOffset;
+            // The processors' counters were started together.
+            TscOffset = _processors[0].TscOffset;
+            _tsc = KvmTimeStampCounter.Create(_vm, _processors, options.TscFrequency);
             foreach (var processor in _processors)
             {
                 processor.Reset();
@@ -78,10 +79,10 @@ internal sealed unsafe class KvmPartition : IPartition
     public ReadOnlySpan<byte> HypercallPageCode => [0x48, 0xE7, HypercallPort, 0xC3];
 
     /// <inheritdoc/>
-    public ulong TscFrequency { get; }
+    public ulong TscFrequency => _tsc.Frequency;
 
-    /// <summary>The guest's counter minus the host's, of a processor whose guest has not written it.</summary>
-    internal ulong TscOffset => _tscOffset;
+    /// <summary>What the kernel adds to the host's counter, scaled, for a processor whose guest has not written its own.</summary>
+    internal ulong TscOffset { get; private set; }
 
     /// <summary>Hears of the ends of level-triggered interrupts.</summary>
     internal void OnEndOfInterrupt(byte vector) => _apics.OnEndOfInterrupt(vector);
@@ -90,7 +91,32 @@ internal sealed unsafe class KvmPartition : IPartition
     internal void Signal(int vpIndex, uint data) => _apics.Send(KvmLocalApics.MessageAddress | ((ulong)(uint)vpIndex << 12), data);
 
     /// <inheritdoc/>
-    public ulong ReadTsc() => HostCode.ReadTsc() + _tscOffset;
+    public ulong ReadTsc() => _stoppedTsc ?? _tsc.Read();
+
+    /// <inheritdoc/>
+    public void StopTime() => _stoppedTsc = ReadTsc();
+
+    /// <inheritdoc/>
+    public void SetTsc(ulong value) => _stoppedTsc = value;
+
+    /// <inheritdoc/>
+    public void StartTime()
+    {
+        if (_stoppedTsc is not { } stopped)
+        {
+            return;
+        }
+
+        var passed = _tsc.Read() - stopped;
+        foreach (var processor in _processors)
+        {
+            processor.TscOffset -= passed;
+        }
+
+        TscOffset -= passed;
+        _tsc.SetBack(passed);
+        _stoppedTsc = null;
+    }
 
     /// <inheritdoc/>
     public void Inspect(InspectNode node)

@@ -9,6 +9,8 @@ namespace Vitro.Hypervisor.Kvm;
 internal sealed unsafe partial class KvmVirtualProcessor
 {
     private const int XsaveSize = 4096;
+    private const int XstateBv = 512;
+    private const ulong LegacyComponents = 3;
 
     private readonly CpuidTable _cpuid;
 
@@ -23,7 +25,7 @@ internal sealed unsafe partial class KvmVirtualProcessor
             return offset;
         }
 
-        private set
+        set
         {
             var attribute = TscOffsetAttribute(&value);
             File.Call("Setting the offset of the time stamp counter", KvmRequest.SetDeviceAttribute, ref attribute);
@@ -36,7 +38,8 @@ internal sealed unsafe partial class KvmVirtualProcessor
     /// <inheritdoc/>
     public VirtualProcessorState GetState()
     {
-        var state = new VirtualProcessorState();
+        // First, because it has the kernel act on an INIT or start-up message that waits, which changes everything else.
+        var state = new VirtualProcessorState { Activity = ReadActivity() };
         KvmRegisters general = default;
         File.Call("Reading registers", KvmRequest.GetRegisters, ref general);
         RegisterMap.Export(general, state);
@@ -67,16 +70,12 @@ internal sealed unsafe partial class KvmVirtualProcessor
         KvmEvents events = default;
         File.Call("Reading pending events", KvmRequest.GetEvents, ref events);
         state.InterruptShadow = events.InterruptShadow != 0;
+
+        // What the kernel was about to deliver when it had to leave the guest. A fault among that is not saved: its
+        // instruction is executed again and faults again. A non-maskable interrupt masks others from its delivery on.
+        state.AcknowledgedInterrupt = events.InterruptInjected != 0 ? events.InterruptNumber : null;
         state.NmiPending = (events.NmiPending | events.NmiInjected) != 0;
-        state.NmiBlocked = events.NmiMasked != 0;
-        uint activity = 0;
-        File.Call("Reading the activity", KvmRequest.GetActivity, ref activity);
-        state.Activity = activity switch
-        {
-            Activity.Halted => VpActivity.Halted,
-            Activity.Uninitialized or Activity.InitReceived => VpActivity.WaitForStartup,
-            _ => VpActivity.Running,
-        };
+        state.NmiBlocked = events.NmiMasked != 0 && events.NmiInjected == 0;
         return state;
     }
 
@@ -85,6 +84,7 @@ internal sealed unsafe partial class KvmVirtualProcessor
     {
         // What an unfinished exit would still do belongs to the state that is replaced.
         AbandonExit();
+        _ = ReadActivity();
 
         KvmSystemRegisters system = default;
         File.Call("Reading system registers", KvmRequest.GetSystemRegisters, ref system);
@@ -109,6 +109,9 @@ internal sealed unsafe partial class KvmVirtualProcessor
         var xsave = stackalloc byte[XsaveSize];
         new Span<byte>(xsave, XsaveSize).Clear();
         state.Xsave.AsSpan(0, Math.Min(state.Xsave.Length, XsaveSize)).CopyTo(new Span<byte>(xsave, XsaveSize));
+
+        // Components that the guest has not, but another engine's image may name.
+        *(ulong*)(xsave + XstateBv) &= _cpuid[0xD, 0].Eax | LegacyComponents;
         File.Call("Setting the vector state", KvmRequest.SetXsave, xsave);
         MsrList.Write(File, state.Msrs);
         TscOffset = _partition.TscOffset + state.TscOffset;
@@ -116,6 +119,8 @@ internal sealed unsafe partial class KvmVirtualProcessor
         var events = new KvmEvents
         {
             Flags = KvmEvents.NmiPendingValid | KvmEvents.ShadowValid,
+            InterruptInjected = state.AcknowledgedInterrupt is null ? (byte)0 : (byte)1,
+            InterruptNumber = state.AcknowledgedInterrupt.GetValueOrDefault(),
             InterruptShadow = state.InterruptShadow ? KvmEvents.ShadowOfSti : (byte)0,
             NmiPending = state.NmiPending ? (byte)1 : (byte)0,
             NmiMasked = state.NmiBlocked ? (byte)1 : (byte)0,
@@ -124,10 +129,21 @@ internal sealed unsafe partial class KvmVirtualProcessor
         var activity = state.Activity switch
         {
             VpActivity.Halted => Activity.Halted,
-            VpActivity.WaitForStartup => Activity.Uninitialized,
+
+            // Not "uninitialized", in which the kernel takes no start-up message before an INIT.
+            VpActivity.WaitForStartup => Activity.InitReceived,
             _ => Activity.Runnable,
         };
         File.Call("Setting the activity", KvmRequest.SetActivity, ref activity);
+        if (state.InitPending)
+        {
+            SignalInit();
+        }
+
+        if (state.PendingStartup is { } vector)
+        {
+            SignalStartup(vector);
+        }
     }
 
     /// <summary>Reads the local APIC.</summary>
@@ -187,6 +203,18 @@ internal sealed unsafe partial class KvmVirtualProcessor
         // The shared page holds them as of the last exit; asking the kernel would wait for a running guest.
         ref readonly var registers = ref _run->Registers;
         node.Child("registers").Hex("rip", registers.Rip).Hex("rsp", registers.Rsp).Hex("rax", registers.Rax).Hex("rflags", registers.Rflags);
+    }
+
+    private VpActivity ReadActivity()
+    {
+        uint activity = 0;
+        File.Call("Reading the activity", KvmRequest.GetActivity, ref activity);
+        return activity switch
+        {
+            Activity.Halted => VpActivity.Halted,
+            Activity.Uninitialized or Activity.InitReceived => VpActivity.WaitForStartup,
+            _ => VpActivity.Running,
+        };
     }
 
     private void SetCpuid()

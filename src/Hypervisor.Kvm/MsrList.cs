@@ -6,6 +6,7 @@ namespace Vitro.Hypervisor.Kvm;
 /// <summary>The model-specific registers that are part of a processor's saved state, read and written one by one.</summary>
 internal static unsafe class MsrList
 {
+    internal const uint TimeStampCounter = 0x10;
     internal const uint ApicBase = 0x1B;
     internal const uint TscDeadline = 0x6E0;
 

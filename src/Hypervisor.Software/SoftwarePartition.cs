@@ -17,6 +17,9 @@ internal sealed unsafe class SoftwarePartition : IPartition, IGpaObserver
     private readonly Lock _exclusiveGate = new();
     private int _isExclusive;
 
+    // What the counter has ahead of the machine's clock, as of a guest that comes from another engine.
+    private ulong _tscBase;
+
     /// <summary>Creates the processors, in their reset state.</summary>
     public SoftwarePartition(PartitionOptions options, IExecutionFactory execution)
     {
@@ -65,10 +68,14 @@ internal sealed unsafe class SoftwarePartition : IPartition, IGpaObserver
     public ulong ReadTsc()
     {
         var nanoseconds = (ulong)Options.Clock.Nanoseconds;
-        return TscFrequency == NanosecondsPerSecond
+        var count = TscFrequency == NanosecondsPerSecond
             ? nanoseconds
             : (ulong)((UInt128)nanoseconds * TscFrequency / NanosecondsPerSecond);
+        return count + _tscBase;
     }
+
+    /// <inheritdoc/>
+    public void SetTsc(ulong value) => _tscBase += value - ReadTsc();
 
     /// <inheritdoc/>
     public void Inspect(InspectNode node)

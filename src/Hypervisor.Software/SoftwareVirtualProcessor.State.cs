@@ -10,6 +10,9 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
 {
     private const int XsaveSize = XsaveArea.Size;
 
+    // An interrupt that another engine had taken from its controller and not delivered when the state was read.
+    private byte? _acknowledged;
+
     /// <summary>What happened so far, for inspection; written by the processor's thread only.</summary>
     internal VpCounters Counters { get; } = new();
 
@@ -19,6 +22,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
         Interlocked.Exchange(ref State->Requests, 0);
         State->DeferredRequests = 0;
         _isShutDown = false;
+        _acknowledged = null;
         ResetArchitecture(isInit: false);
     }
 
@@ -52,6 +56,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
             NmiBlocked = State->NmiBlocked != 0,
             InitPending = (State->Requests & (uint)VpRequest.Init) != 0,
             PendingStartup = (State->Requests & (uint)VpRequest.Startup) != 0 ? (byte)_startupVector : null,
+            AcknowledgedInterrupt = _acknowledged,
         };
         for (var i = 0; i < 16; i++)
         {
@@ -109,6 +114,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
         State->NmiBlocked = state.NmiBlocked ? 1u : 0;
         State->FaultVector = -1;
         State->DeferredRequests = 0;
+        _acknowledged = state.AcknowledgedInterrupt;
         new ReadOnlySpan<byte>(state.Xsave, 0, Math.Min(state.Xsave.Length, XsaveSize)).CopyTo(new Span<byte>(State->Xsave, XsaveSize));
         XsaveArea.Sanitize(State->Xsave);
         State->UppersInUse = 1;
@@ -252,6 +258,14 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
         UpdateDebugWatch();
         UpdateMode();
         OnFetchTlbFlushed();
+    }
+
+    private bool TryTakeAcknowledged(out byte vector)
+    {
+        var taken = _acknowledged;
+        _acknowledged = null;
+        vector = taken.GetValueOrDefault();
+        return taken.HasValue;
     }
 
     private void StartAt(byte vector)

@@ -361,7 +361,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
         }
 
         Clear(VpRequest.Interrupt);
-        if (_interrupts.TryAcknowledge(out var vector))
+        if (TryTakeAcknowledged(out var vector) || _interrupts.TryAcknowledge(out vector))
         {
             State->Activity = (uint)VpActivity.Running;
             Counters.Interrupts++;

@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging;
 using Vitro.Configuration;
 using Vitro.Foundation;
+using Vitro.Hypervisor.Engine;
 using Vitro.WorkerProcess.Saving;
 
 namespace Vitro.WorkerProcess;
@@ -144,11 +145,11 @@ public sealed partial class VirtualMachine
 
     private void Take(SavedMachine saved, bool acceptChangedDisks)
     {
-        if (saved.Saved.TscFrequency != _partition.TscFrequency)
+        if (!TscRate.IsSame(saved.Saved.TscFrequency, _partition.TscFrequency))
         {
             throw new DefinitionException(
                 "--engine",
-                $"the guest's time stamp counter ran at {saved.Saved.TscFrequency} Hz and the {EngineName} engine's runs at {_partition.TscFrequency} Hz",
+                $"the guest's time stamp counter ran at {saved.Saved.TscFrequency} Hz and the {EngineName} engine's runs at {_partition.TscFrequency} Hz, which this host cannot change",
                 "Restore it with the engine or on the host it comes from");
         }
 

@@ -85,6 +85,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
             Intercepts = new InterceptRouter(ports, _chipset, _hypervisor),
             InterruptControllers = _chipset.InterruptControllers,
         });
+        _partition.StopTime();
         _hypervisor.Attach(_partition);
         _chipset.AttachProcessors(_partition.VirtualProcessors, _partition.LocalApics);
         _threads = [.. _partition.VirtualProcessors.Select(vp => new VirtualProcessorThread(vp, OnProcessorExit))];
@@ -312,6 +313,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
     private void StartAll()
     {
         _clock.Resume();
+        _partition.StartTime();
         foreach (var device in Devices)
         {
             device.Start();
@@ -337,6 +339,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
 
         // The guest's time stands still as soon as its processors do.
         _clock.Pause();
+        _partition.StopTime();
 
         // Services before the bus, the bus before the interrupts it raises.
         foreach (var device in Devices.Reverse())

@@ -5,7 +5,8 @@ using Vitro.KvmTests;
 using Vitro.SystemTests;
 
 // Runs inside an emulated machine with SVM. Arguments: what to run, each "cases" (the engine's cases, "cases:TEXT" those
-// whose name has the text) or "boot:N" (the whole guest on N processors). A line for each, and one at the end that whoever
+// whose name has the text), "boot:N" (the whole guest on N processors) or "move:N" (the guest saved and gone on with under
+// the other engine, and back). A line for each, and one at the end that whoever
 // reads the console waits for.
 var failed = 0;
 foreach (var argument in args)
@@ -23,6 +24,14 @@ foreach (var argument in args)
         case "boot":
             var processors = int.Parse(parts[1], CultureInfo.InvariantCulture);
             await RunAsync($"the guest boots bound on {processors} processors", () => MachineBodies.BootsBoundAndShutsDownAsync(Guest(processors), patience: 10));
+            break;
+        case "move":
+            var moved = int.Parse(parts[1], CultureInfo.InvariantCulture);
+
+            // The emulator is several times slower with code that is made while it runs than with the interpreter's.
+            Environment.SetEnvironmentVariable("VITRO_TRANSLATE", "off");
+            await RunAsync($"the guest moves to the software engine and back on {moved} processors", () => MovingBodies.GoesOnInTheMiddleOfDiskWritesAsync(
+                Guest(moved), "/tmp/guest.vmrs", [EngineChoice.Software, EngineChoice.Kvm], _ => null, line => Console.WriteLine("STEP " + line), patience: 10));
             break;
         default:
             Console.WriteLine($"CASE FAIL '{argument}' is nothing to run");

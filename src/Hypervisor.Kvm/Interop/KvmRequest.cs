@@ -40,6 +40,7 @@ internal static class KvmRequest
     internal const ulong SetEvents = Write | 0x0040_AEA0;
     internal const ulong GetDebugRegisters = Read | 0x0080_AEA1;
     internal const ulong SetDebugRegisters = Write | 0x0080_AEA2;
+    internal const ulong SetTscKhz = 0xAEA2;
     internal const ulong GetTscKhz = 0xAEA3;
     internal const ulong GetXsave = Read | 0x1000_AEA4;
     internal const ulong SetXsave = Write | 0x1000_AEA5;
@@ -64,6 +65,7 @@ internal enum KvmCapability : uint
     DebugRegisters = 50,
     Xsave = 55,
     Xcrs = 56,
+    TscControl = 60,
     GetTscKhz = 61,
     TscDeadlineTimer = 72,
     SyncRegisters = 74,

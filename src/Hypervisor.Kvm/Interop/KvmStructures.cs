@@ -88,7 +88,6 @@ internal unsafe struct KvmSystemRegisters
 internal struct KvmEvents
 {
     internal const uint NmiPendingValid = 1;
-    internal const uint SipiVectorValid = 2;
     internal const uint ShadowValid = 4;
     internal const byte ShadowOfSti = 2;
 

@@ -29,4 +29,20 @@ public interface IPartition : IInspectable, IDisposable
 
     /// <summary>The guest's time stamp counter now (of a processor whose guest has not written it).</summary>
     ulong ReadTsc();
+
+    /// <summary>
+    /// Lets the guest's time stamp counter stand still until <see cref="StartTime"/>; while no processor runs. It runs in a
+    /// new partition. Nothing to do where it follows the machine's clock.
+    /// </summary>
+    void StopTime()
+    {
+    }
+
+    /// <summary>Sets the guest's time stamp counter, as <see cref="ReadTsc"/> gives it, while it stands still.</summary>
+    void SetTsc(ulong value);
+
+    /// <summary>Lets the guest's time stamp counter go on from where it stands.</summary>
+    void StartTime()
+    {
+    }
 }

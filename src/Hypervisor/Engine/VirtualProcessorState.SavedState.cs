@@ -11,7 +11,9 @@ public sealed partial class VirtualProcessorState
     private const int MaximumMsrs = 4096;
     private const int SmallestXsave = 512 + 64;
     private const int LargestXsave = 16 << 10;
-    private const uint StartupMark = 0x100;
+
+    // A vector that there may be or not.
+    private const uint VectorMark = 0x100;
 
     /// <summary>Writes the record.</summary>
     public void Save(SavedStateWriter writer)
@@ -45,10 +47,8 @@ public sealed partial class VirtualProcessorState
         writer.Bool(Tag.NmiPending, NmiPending);
         writer.Bool(Tag.NmiBlocked, NmiBlocked);
         writer.Bool(Tag.InitPending, InitPending);
-        if (PendingStartup is { } vector)
-        {
-            writer.UInt32(Tag.PendingStartup, StartupMark | vector);
-        }
+        SaveVector(writer, Tag.PendingStartup, PendingStartup);
+        SaveVector(writer, Tag.AcknowledgedInterrupt, AcknowledgedInterrupt);
     }
 
     /// <summary>Reads a record.</summary>
@@ -57,15 +57,14 @@ public sealed partial class VirtualProcessorState
     {
         var version = reader.UInt32(Tag.Version, 1);
         var activity = reader.Byte(Tag.Activity);
-        var startup = reader.UInt32(Tag.PendingStartup);
         if (version is 0 or > Version)
         {
             throw new SavedStateException($"Processor state of version {version} is not known here.");
         }
 
-        if (activity > (byte)VpActivity.WaitForStartup || (startup & ~0xFFu) is not (0 or StartupMark))
+        if (activity > (byte)VpActivity.WaitForStartup)
         {
-            throw new SavedStateException($"Saved processor activity {activity} or start-up vector 0x{startup:x} does not exist.");
+            throw new SavedStateException($"Saved processor activity {activity} does not exist.");
         }
 
         return new VirtualProcessorState
@@ -98,7 +97,27 @@ public sealed partial class VirtualProcessorState
             NmiPending = reader.Bool(Tag.NmiPending),
             NmiBlocked = reader.Bool(Tag.NmiBlocked),
             InitPending = reader.Bool(Tag.InitPending),
-            PendingStartup = startup == 0 ? null : (byte)startup,
+            PendingStartup = LoadVector(reader, Tag.PendingStartup),
+            AcknowledgedInterrupt = LoadVector(reader, Tag.AcknowledgedInterrupt),
+        };
+    }
+
+    private static void SaveVector(SavedStateWriter writer, ushort tag, byte? vector)
+    {
+        if (vector is { } value)
+        {
+            writer.UInt32(tag, VectorMark | value);
+        }
+    }
+
+    private static byte? LoadVector(SavedStateReader reader, ushort tag)
+    {
+        var value = reader.UInt32(tag);
+        return (value & ~0xFFu) switch
+        {
+            0 when value == 0 => null,
+            VectorMark => (byte)value,
+            _ => throw new SavedStateException($"Saved interrupt vector 0x{value:x} does not exist."),
         };
     }
 
@@ -211,6 +230,7 @@ public sealed partial class VirtualProcessorState
         internal const ushort NmiBlocked = 28;
         internal const ushort InitPending = 29;
         internal const ushort PendingStartup = 30;
+        internal const ushort AcknowledgedInterrupt = 31;
     }
 
     private static class SegmentTag

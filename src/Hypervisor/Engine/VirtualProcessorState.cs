@@ -94,6 +94,12 @@ public sealed partial class VirtualProcessorState
     /// <summary>The vector of a start-up IPI that waits, behind the INIT when there is one; null for none.</summary>
     public byte? PendingStartup { get; set; }
 
+    /// <summary>
+    /// The vector of an interrupt that its controller counts as taken and that has not been delivered yet; it is delivered
+    /// before the next instruction. Null for none.
+    /// </summary>
+    public byte? AcknowledgedInterrupt { get; set; }
+
     // As after reset: FCW 37Fh, MXCSR 1F80h, all exceptions masked.
     private static byte[] InitialXsave()
     {

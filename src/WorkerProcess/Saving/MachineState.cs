@@ -92,13 +92,11 @@ internal sealed record MachineState
             throw new SavedStateException($"The file holds {states.Length} processors instead of {Partition.VirtualProcessors.Count}.");
         }
 
-        // The guest's counter is the partition's plus an offset; the partition's need not go on where the other engine's stood.
-        var tscShift = file.Saved.Tsc - Partition.ReadTsc();
+        // A processor's counter is the partition's plus an offset, and the partition's goes on where the other engine's stood.
+        Partition.SetTsc(file.Saved.Tsc);
         for (var i = 0; i < states.Length; i++)
         {
-            var state = VirtualProcessorState.Load(states[i]);
-            state.TscOffset += tscShift;
-            Partition.VirtualProcessors[i].SetState(state);
+            Partition.VirtualProcessors[i].SetState(VirtualProcessorState.Load(states[i]));
         }
     }
 }

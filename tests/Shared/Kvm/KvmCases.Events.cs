@@ -95,6 +95,51 @@ internal static partial class KvmCases
         Check.That(machine.Log[1].StartsWith("out 2", StringComparison.Ordinal), "the handler ran");
     }
 
+    private static void PendingEvents()
+    {
+        using var machine = new KvmMachine(processors: 2);
+        EnableLocalApic(machine, 0);
+        EnableLocalApic(machine, 1);
+
+        // An interrupt taken from its controller and not delivered.
+        machine.SetGate(0x41, 0x9000, [0xE6, 0x41, .. Stop]);
+        machine.SetGate(2, 0xA000, [0xE6, 0x02, .. Stop]);
+        machine.StartLong([0xE6, 0x40, .. Stop]);
+        var state = machine.Processor.GetState();
+        state.Rflags |= 1 << 9;
+        state.AcknowledgedInterrupt = 0x41;
+        machine.Processor.SetState(state);
+        Check.Equal<byte?>(0x41, machine.Processor.GetState().AcknowledgedInterrupt);
+        machine.RunToStop();
+        Check.That(machine.Log[0].StartsWith("out 41", StringComparison.Ordinal), "the interrupt came before the next instruction");
+        Check.Equal<byte?>(null, machine.Processor.GetState().AcknowledgedInterrupt);
+
+        machine.StartLong([0xE6, 0x40, .. Stop]);
+        state = machine.Processor.GetState();
+        state.NmiPending = true;
+        state.NmiBlocked = false;
+        machine.Processor.SetState(state);
+        machine.RunToStop();
+        Check.That(machine.Log[1].StartsWith("out 2 ", StringComparison.Ordinal), "the non-maskable interrupt came before the next instruction");
+        Check.That(machine.Processor.GetState().NmiBlocked, "its handler runs with others blocked");
+
+        // A second processor that waits for its start-up message, which is on its way; then one that has an INIT before it.
+        machine.Write(0x8000, [0xB0, 5, 0xE6, 0x44, 0xBA, 0, 2, 0xEE]); // mov al,5; out 0x44,al; mov dx,0x200; out dx,al
+        var second = machine.Partition.VirtualProcessors[1];
+        foreach (var init in new[] { false, true })
+        {
+            machine.Log.Clear();
+            state = second.GetState();
+            state.Activity = init ? VpActivity.Running : VpActivity.WaitForStartup;
+            state.InitPending = init;
+            state.PendingStartup = 8;
+            second.SetState(state);
+            var exit = KvmMachine.RunToEnd(second);
+            Check.Equal(VpExitReason.Cancelled, exit.Reason, exit.Detail);
+            CheckLog(machine, "out 44 1 5");
+        }
+    }
+
     private static void SecondProcessor()
     {
         using var machine = new KvmMachine(processors: 2);
@@ -177,6 +222,18 @@ internal static partial class KvmCases
         machine.StartLong([0x0F, 0x0B]); // ud2, and no gate for it
         var exit = KvmMachine.RunToEnd(machine.Processor);
         Check.Equal(VpExitReason.TripleFault, exit.Reason, exit.Detail);
+    }
+
+    private static void InternalError()
+    {
+        using var machine = new KvmMachine();
+        machine.StartLong([0xBF, 0, 0, 0, 0x30, 0xFF, 0xE7]); // mov edi,0x30000000; jmp rdi: nothing is there
+        var exit = KvmMachine.RunToEnd(machine.Processor);
+        Check.Equal(VpExitReason.InternalError, exit.Reason, exit.Detail);
+        foreach (var part in new[] { "cannot emulate the instruction", "vp 0 at 8:30000000 (64 bit)", "the instruction is not in memory" })
+        {
+            Check.That(exit.Detail.Contains(part, StringComparison.Ordinal), $"'{exit.Detail}' says '{part}'");
+        }
     }
 
     private static void EnableLocalApic(KvmMachine machine, int processor)

@@ -25,6 +25,9 @@ internal static partial class KvmCases
         ("the log of written pages names the pages written", DirtyLog),
         ("the state record goes in and comes out the same", StateRoundTrip),
         ("the time stamp counter is the partition's", TimeStampCounter),
+        ("the time stamp counter stands still while the machine does", StoppedTimeStampCounter),
+        ("the time stamp counter keeps the rate of another host, or the host says that it cannot", TimeStampCounterRate),
+        ("what waited when a state was taken happens where it is restored", PendingEvents),
         ("a message interrupts a halted processor", MessageInterrupt),
         ("an interrupt of the 8259 pair waits until the guest takes it", ExternalInterrupt),
         ("a non-maskable interrupt", NonMaskable),
@@ -33,6 +36,7 @@ internal static partial class KvmCases
         ("the local APIC's registers go in and come out the same", LocalApicRoundTrip),
         ("a guest that spins is cancelled every time", Cancel),
         ("a triple fault ends the run with the guest's place", TripleFault),
+        ("an instruction that the host's KVM cannot fetch ends the run with its reason and place", InternalError),
         ("CPUID is what the machine was promised", Cpuid),
     ];
 
@@ -208,6 +212,47 @@ internal static partial class KvmCases
         var guest = machine.Processor.GetState().Gpr[0];
         var after = machine.Partition.ReadTsc();
         Check.That(before <= guest && guest <= after, $"{before} <= {guest} <= {after}");
+    }
+
+    private static void StoppedTimeStampCounter()
+    {
+        using var machine = new KvmMachine();
+        machine.StartLong([0x0F, 0x31, 0x48, 0xC1, 0xE2, 0x20, 0x48, 0x09, 0xD0, .. Stop]);
+        machine.Partition.StopTime();
+        var stopped = machine.Partition.ReadTsc();
+        var state = machine.Processor.GetState();
+        Check.Equal(stopped, machine.Partition.ReadTsc());
+        machine.Processor.SetState(state);
+        stopped += 1UL << 50;
+        machine.Partition.SetTsc(stopped);
+        machine.Partition.StartTime();
+        machine.RunToStop();
+        var guest = machine.Processor.GetState().Gpr[0];
+        var after = machine.Partition.ReadTsc();
+        Check.That(stopped <= guest && guest <= after, $"{stopped} <= {guest} <= {after}");
+    }
+
+    private static void TimeStampCounterRate()
+    {
+        ulong host;
+        using (var machine = new KvmMachine())
+        {
+            host = machine.Partition.TscFrequency;
+        }
+
+        // A little off, as another start of the same host would measure it; and far off.
+        using (var near = new KvmMachine(tscFrequency: host + (host / 10_000)))
+        {
+            Check.Equal(host, near.Partition.TscFrequency);
+        }
+
+        using var half = new KvmMachine(tscFrequency: host / 2_000 * 1_000);
+        Check.That(half.Partition.TscFrequency == host || half.Partition.TscFrequency == host / 2_000 * 1_000, "the rate is the wanted one or the host's");
+        half.StartLong([0x0F, 0x31, 0x48, 0xC1, 0xE2, 0x20, 0x48, 0x09, 0xD0, .. Stop]);
+        var before = half.Partition.ReadTsc();
+        half.RunToStop();
+        var guest = half.Processor.GetState().Gpr[0];
+        Check.That(before <= guest && guest <= half.Partition.ReadTsc(), "the counter is the partition's");
     }
 
     private static void Cpuid()

@@ -22,7 +22,7 @@ internal sealed class KvmMachine : IInterceptHandler, IDisposable
     private readonly VmClock _clock = new(TimeProvider.System);
     private readonly GuestMemory _ram = GuestMemory.Create(16 << 20);
 
-    internal KvmMachine(int processors = 1)
+    internal KvmMachine(int processors = 1, ulong? tscFrequency = null)
     {
         Gpa = new GpaSpace(_ram);
         External = new ExternalInterrupts();
@@ -34,6 +34,7 @@ internal sealed class KvmMachine : IInterceptHandler, IDisposable
             VirtualProcessorCount = processors,
             Cpuid = cpuid!,
             Clock = _clock,
+            TscFrequency = tscFrequency,
             Intercepts = this,
             InterruptControllers = [.. Enumerable.Range(0, processors).Select(i => i == 0 ? External : new ExternalInterrupts())],
         });

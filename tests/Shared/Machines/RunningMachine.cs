@@ -33,11 +33,10 @@ internal sealed class RunningMachine : IAsyncDisposable
         new(host => VirtualMachine.Create(definition, host), PreciseTimeProvider.Instance);
 
     /// <summary>Goes on with the machine saved in a file.</summary>
-    internal static RunningMachine Restore(string path, TimeProvider? time = null)
+    internal static RunningMachine Restore(string path, TimeProvider? time = null, EngineChoice engine = EngineChoice.Software)
     {
         using var saved = SavedMachine.Open(path);
-        return new(
-            host => VirtualMachine.Restore(saved, saved.Definition with { Engine = EngineChoice.Software }, host), time ?? PreciseTimeProvider.Instance);
+        return new(host => VirtualMachine.Restore(saved, saved.Definition with { Engine = engine }, host), time ?? PreciseTimeProvider.Instance);
     }
 
     /// <summary>Saves the machine, which ends by that.</summary>

@@ -12,6 +12,10 @@ public sealed class NestedKvmTests
     public async Task The_guest_boots_with_every_device_bound_on_one_and_two_processors() =>
         await RunAsync(TimeSpan.FromMinutes(15), "boot:1", "boot:2");
 
+    [Fact]
+    public async Task The_guest_moves_to_the_software_engine_and_back_in_the_middle_of_disk_writes() =>
+        await RunAsync(TimeSpan.FromMinutes(10), "move:1");
+
     private static async Task RunAsync(TimeSpan limit, params string[] arguments)
     {
         var machine = await NestedMachine.RunAsync(limit, arguments);

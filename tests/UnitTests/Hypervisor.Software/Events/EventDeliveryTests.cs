@@ -276,6 +276,23 @@ public sealed unsafe class EventDeliveryTests : IDisposable
         Assert.Equal(TestProcessor.Code + 2, Frame(0));
     }
 
+    [Fact]
+    public void An_interrupt_that_another_engine_had_taken_is_delivered_without_asking_its_controller_again()
+    {
+        _machine.EnterLongMode();
+        _machine.Write(TestProcessor.Code, 0x90, 0x90);
+        _machine.Write(TestProcessor.Handler + (0x40 * 16), 0x0F, 0x01, 0x1C, 0x25, 0, 0, 0x50, 0, 0x0F, 0x0B);
+        var state = WithFlags(_machine.Vp.GetState(), 0x202);
+        state.AcknowledgedInterrupt = 0x40;
+        _machine.Vp.SetState(state);
+        Assert.Equal<byte?>(0x40, _machine.Vp.GetState().AcknowledgedInterrupt);
+
+        var exit = _machine.Vp.Run();
+
+        Assert.Equal(VpExitReason.TripleFault, exit.Reason);
+        Assert.Equal(TestProcessor.Code, Frame(0));
+    }
+
     private static VirtualProcessorState WithFlags(VirtualProcessorState state, ulong flags)
     {
         state.Rflags = flags;

@@ -1,6 +1,6 @@
 using Vitro.Platform;
 
-namespace Vitro.SystemTests.Saving;
+namespace Vitro.SystemTests;
 
 /// <summary>The host's time with its wall clock set off: a machine restored by it believes that it was away for so long.</summary>
 internal sealed class ShiftedTime(TimeSpan shift) : TimeProvider
