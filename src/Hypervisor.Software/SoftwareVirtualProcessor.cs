@@ -33,6 +33,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
     private int _flushDone;
     private int _startupVector;
     private bool _isShutDown;
+    private ulong _blocksHeldSince = ulong.MaxValue;
     private bool _isExclusive;
     private string _shutdownDetail = "";
 
@@ -68,6 +69,9 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
 
     /// <summary>The partition it belongs to.</summary>
     public SoftwarePartition Partition { get; }
+
+    /// <summary>Since which epoch of the block cache its thread may hold pointers to blocks; written by that thread only.</summary>
+    internal ref ulong BlocksHeldSince => ref _blocksHeldSince;
 
     /// <summary>Its state.</summary>
     public VpState* State { get; }

@@ -42,6 +42,9 @@ internal unsafe struct CodeBlock
     public TranslatedBlock* Translations;
     public TranslatedBlock* NewestTranslation;
 
+    /// <summary>Where the block ends: behind the BlockEnd.</summary>
+    public static byte* End(CodeBlock* block) => (byte*)(Instructions(block) + block->Count + 1);
+
     /// <summary>The first instruction.</summary>
     public static DecodedInstruction* Instructions(CodeBlock* block) => (DecodedInstruction*)(block + 1);
 }

@@ -11,11 +11,12 @@ namespace Vitro.Hypervisor.Software.Interpreter;
 /// The decoded blocks of a partition, shared by its processors: found by where their bytes lie in host memory and by mode.
 /// </summary>
 /// <remarks>
-/// Lookups are lock-free; decoding, linking and dropping are under a lock. A dropped block is unlinked and its key cleared,
-/// but its memory stays until the arena it lies in is reused, two arenas later than anybody could still run in it.
+/// Lookups are lock-free; decoding, linking and dropping are under a lock. A dropped block is unlinked and its key cleared, but its
+/// memory stays until its segment is emptied and nobody can still run in it. When a segment of the ring of decoded blocks or of
+/// code memory is full, both go on in the next, the oldest, and what lies there is dropped.
 /// Blocks know nothing of linear addresses, so that no change of page tables touches them.
 /// </remarks>
-internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDisposable
+internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable, IDisposable
 {
     /// <summary>The VpMode bits that blocks depend on.</summary>
     public const uint ModeMask = (uint)(VpMode.Code64 | VpMode.Code32 | VpMode.Protected | VpMode.Virtual8086 | VpMode.LongMode
@@ -26,35 +27,31 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
 
     private const int FrontSize = 1 << 17;
     private const int BucketCount = 1 << 19;
+    private const int InterpreterSegments = 32;
 
     private readonly SoftwarePartition _partition;
-    private readonly nuint _arenaSize;
     private readonly Lock _gate = new();
     private readonly CodeBlock** _front;
     private readonly CodeBlock** _buckets;
-    private readonly byte*[] _arenas = new byte*[2];
     private readonly BlockDecoder _decoder;
     private readonly CodePages _pages = new();
     private readonly List<nint> _stored = [];
-    private byte* _free;
-    private byte* _limit;
-    private int _arena;
+    private readonly HashSet<ulong> _touched = [];
+    private readonly CodeArena _arena;
 
-    /// <summary>Creates an empty cache.</summary>
-    /// <param name="partition">Whose code it holds.</param>
-    /// <param name="arenaSize">Bytes of decoded instructions, 64 each, after which the cache is emptied.</param>
-    public CodeCache(SoftwarePartition partition, uint arenaSize)
+    /// <summary>Creates an empty cache, over a translator or for the interpreter alone.</summary>
+    public CodeCache(SoftwarePartition partition, BlockTranslations? translations = null)
     {
-        _arenaSize = arenaSize;
         _partition = partition;
+        Translations = translations;
+        _arena = new CodeArena(translations?.Segments ?? InterpreterSegments);
         _front = (CodeBlock**)NativeMemory.AllocZeroed(FrontSize, (nuint)sizeof(CodeBlock*));
         _buckets = (CodeBlock**)NativeMemory.AllocZeroed(BucketCount, (nuint)sizeof(CodeBlock*));
         _decoder = new BlockDecoder(partition);
-        UseArena(0);
     }
 
     /// <summary>What translates blocks to host code; null when blocks are only interpreted.</summary>
-    public BlockTranslations? Translations { get; init; }
+    public BlockTranslations? Translations { get; }
 
     /// <summary>Blocks decoded so far.</summary>
     public ulong Decoded { get; private set; }
@@ -71,8 +68,11 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
     /// <summary>Blocks dropped because their bytes were written.</summary>
     public ulong Dropped { get; private set; }
 
-    /// <summary>Times the whole cache was emptied because it was full.</summary>
+    /// <summary>Times a segment, or all, was emptied: a pointer to a block is good while this is what it was, or the processor holds it.</summary>
     public ulong Emptied { get; private set; }
+
+    /// <summary>How long emptying a segment has kept all processors waiting at most.</summary>
+    public TimeSpan LongestEviction { get; private set; }
 
     /// <summary>Finds a live block by the host address of its first byte, or null. Any thread.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -157,13 +157,15 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
         {
             if (Translations!.IsFull)
             {
-                Empty();
-                _partition.FlushTlbs(vp);
-                OnFetchTlbFlushed(vp, isGlobalKept: false);
+                Advance(vp);
             }
             else
             {
-                translated = Translations.Translate(vp, block, linear);
+                translated = Translations.Translate(vp, block, linear, out var hasRetired);
+                if (hasRetired)
+                {
+                    UnlinkPage(block->Gpa >> 12);
+                }
             }
         }
 
@@ -187,6 +189,16 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
 
         _gate.Exit();
     }
+
+    /// <summary>
+    /// The processor's thread holds pointers to no other blocks than what it gets from now on; it says so anew before it looks up its
+    /// first one after a request.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Hold(SoftwareVirtualProcessor vp) => Volatile.Write(ref vp.BlocksHeldSince, Emptied);
+
+    /// <summary>The processor's thread holds no pointer to a block.</summary>
+    public static void Release(SoftwareVirtualProcessor vp) => Volatile.Write(ref vp.BlocksHeldSince, ulong.MaxValue);
 
     /// <inheritdoc/>
     public void OnGuestStore(SoftwareVirtualProcessor vp, ulong gpa, int length)
@@ -266,6 +278,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
         node.Value("linked", (long)Linked);
         node.Value("dropped", (long)Dropped);
         node.Value("emptied", (long)Emptied);
+        node.Value("longest_eviction_us", (long)LongestEviction.TotalMicroseconds);
     }
 
     /// <inheritdoc/>
@@ -274,8 +287,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
         NativeMemory.Free(_front);
         NativeMemory.Free(_buckets);
         _decoder.Dispose();
-        NativeMemory.Free(_arenas[0]);
-        NativeMemory.Free(_arenas[1]);
+        _arena.Dispose();
         Translations?.Dispose();
     }
 
@@ -305,35 +317,20 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
         }
     }
 
-    private void UseArena(int arena)
-    {
-        _arena = arena;
-        if (_arenas[arena] == null)
-        {
-            _arenas[arena] = (byte*)NativeMemory.Alloc(_arenaSize);
-        }
-
-        _free = (byte*)(((ulong)_arenas[arena] + 63) & ~63UL);
-        _limit = _arenas[arena] + _arenaSize - 64;
-    }
-
     private CodeBlock* Decode(SoftwareVirtualProcessor vp, ulong linear, uint mode)
     {
-        if (_limit - _free < BlockDecoder.MaximumSize)
+        if (_arena.Remaining < BlockDecoder.MaximumSize)
         {
-            Empty();
-            UseArena(_arena ^ 1);
-            _partition.FlushTlbs(vp);
-            OnFetchTlbFlushed(vp, isGlobalKept: false);
+            Advance(vp);
         }
 
-        var block = _decoder.Decode(vp, linear, mode, _free);
+        var block = _decoder.Decode(vp, linear, mode, _arena.Free);
         if (block == null)
         {
             return null;
         }
 
-        _free = (byte*)(CodeBlock.Instructions(block) + block->Count + 1);
+        _arena.Take(CodeBlock.End(block));
         if (_partition.Options.Gpa.PageFlags(block->Gpa) != null)
         {
             _pages.Add(block);
@@ -364,10 +361,7 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
 
         if (_stored.Count > 0)
         {
-            foreach (var other in _pages.Blocks(gpa >> 12))
-            {
-                Unlink((CodeBlock*)other);
-            }
+            UnlinkPage(gpa >> 12);
         }
 
         if (isBare)
@@ -376,6 +370,14 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
         }
 
         return _stored.Count > 0;
+    }
+
+    private void UnlinkPage(ulong page)
+    {
+        foreach (var block in _pages.Blocks(page))
+        {
+            Unlink((CodeBlock*)block);
+        }
     }
 
     private void ClearHasCode(ulong page)
@@ -390,6 +392,12 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
     private void Kill(CodeBlock* block)
     {
         Dropped++;
+        ref var front = ref _front[FrontIndex(block->HostPc)];
+        if (front == block)
+        {
+            front = null;
+        }
+
         var slot = &_buckets[BucketIndex(block->HostPc, block->Mode)];
         while (*slot != null && *slot != block)
         {
@@ -415,36 +423,5 @@ internal sealed unsafe class CodeCache : ICodePageObserver, IInspectable, IDispo
         {
             last->Link = null;
         }
-    }
-
-    private void Empty()
-    {
-        foreach (var number in _pages.Numbers)
-        {
-            foreach (var block in _pages.Blocks(number))
-            {
-                ((CodeBlock*)block)->HostPc = null;
-                Unlink((CodeBlock*)block);
-                Translations?.Kill((CodeBlock*)block);
-            }
-
-            ClearHasCode(number);
-        }
-
-        _pages.Clear();
-        for (var n = 0; n < BucketCount; n++)
-        {
-            // Blocks outside RAM are in no page's list.
-            for (var block = _buckets[n]; block != null; block = block->HashNext)
-            {
-                block->HostPc = null;
-                Unlink(block);
-            }
-        }
-
-        new Span<nint>(_buckets, BucketCount).Clear();
-        new Span<nint>(_front, FrontSize).Clear();
-        Translations?.Recycle();
-        Emptied++;
     }
 }

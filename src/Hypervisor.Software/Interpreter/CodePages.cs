@@ -74,6 +74,30 @@ internal sealed unsafe class CodePages
         return kept == 0;
     }
 
+    /// <summary>Takes out a page's dead blocks; whether it has none left.</summary>
+    public bool RemoveDead(ulong number)
+    {
+        if (!_pages.TryGetValue(number, out var page))
+        {
+            return false;
+        }
+
+        page.Blocks.RemoveAll(entry => ((CodeBlock*)entry)->HostPc == null);
+        page.Lines = 0;
+        foreach (var entry in page.Blocks)
+        {
+            var block = (CodeBlock*)entry;
+            var first = Math.Min(block->Length, InFirst(block));
+            page.Lines |= LinesIn(number, block->Gpa, first);
+            if (block->SecondHost != null)
+            {
+                page.Lines |= LinesIn(number, block->SecondGpa, block->Length - first);
+            }
+        }
+
+        return page.Blocks.Count == 0 && _pages.Remove(number);
+    }
+
     /// <summary>Forgets all.</summary>
     public void Clear() => _pages.Clear();
 

@@ -48,6 +48,7 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
         _leaving = false;
         do
         {
+            _cache.Hold(vp);
             if ((state->Mode & (uint)VpMode.Stepping) != 0)
             {
                 RunStepping();
@@ -62,14 +63,23 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
 
             if (state->FaultVector >= 0 && _vp.DeliverFault() == InstructionResult.Leave)
             {
-                return;
+                break;
             }
         }
         while (!_leaving && Volatile.Read(ref state->Requests) == 0);
+
+        CodeCache.Release(vp);
     }
 
     /// <inheritdoc/>
     public void Step(SoftwareVirtualProcessor vp)
+    {
+        _cache.Hold(vp);
+        StepHeld();
+        CodeCache.Release(vp);
+    }
+
+    private void StepHeld()
     {
         if ((_state->Mode & (uint)VpMode.Stepping) != 0)
         {
@@ -281,11 +291,12 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
         }
 
         var index = (uint)(instruction - CodeBlock.Instructions(block));
+        var emptied = _cache.Emptied;
         switch (ExecuteOperation(vp, instruction))
         {
             case InstructionResult.Next:
                 // What the instruction asked of a device may interrupt at once: the rest of the block must not hide that.
-                if (!_codeModified && Volatile.Read(ref vp->Requests) == 0)
+                if (!_codeModified && Volatile.Read(ref vp->Requests) == 0 && _cache.Emptied == emptied)
                 {
                     vp->Rip -= instruction->Offset;
                     return NextStep.Continue;

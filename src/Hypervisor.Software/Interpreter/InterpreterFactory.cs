@@ -6,7 +6,7 @@ namespace Vitro.Hypervisor.Software;
 internal sealed class InterpreterFactory : IExecutionFactory
 {
     /// <inheritdoc/>
-    public ICodePageObserver CreateCodePages(SoftwarePartition partition) => new CodeCache(partition, 128 << 20);
+    public ICodePageObserver CreateCodePages(SoftwarePartition partition) => new CodeCache(partition);
 
     /// <inheritdoc/>
     public IExecutionCore CreateCore(SoftwareVirtualProcessor vp) => new InstructionInterpreter(vp, (CodeCache)vp.Partition.CodePages);

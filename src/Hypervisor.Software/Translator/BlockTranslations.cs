@@ -11,8 +11,8 @@ namespace Vitro.Hypervisor.Software.Translator;
 /// block cache's lock.
 /// </summary>
 /// <remarks>
-/// Code memory has two halves that are used in turn, as the block cache's arenas are: a half is reused only after every
-/// processor has left it, since emptying the cache is followed by a flush that all acknowledge. What blocks seldom execute lies
+/// Code memory is a ring of segments, used in turn as those of the decoded blocks are: one is reused only after every
+/// processor has left it, since emptying it is followed by a flush that all acknowledge. What blocks seldom execute lies
 /// apart from the rest, so that the host's caches hold more of that.
 /// </remarks>
 internal sealed unsafe class BlockTranslations : IDisposable
@@ -22,6 +22,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
 
     private const int StubSize = 4096;
     private const int LargestBlock = 64 << 10;
+    private const int SegmentSize = 2 << 20;
     private const int MaximumVersions = 32;
     private const int IndexBits = 19;
     private const int IndexSize = 1 << IndexBits;
@@ -32,23 +33,28 @@ internal sealed unsafe class BlockTranslations : IDisposable
     private readonly byte* _unknown;
     private readonly ulong _from;
     private readonly ulong _to;
-    private readonly int _halfSize;
+    private readonly int _hotSize;
+    private readonly int _coldSize;
+    private readonly TranslatedBlock*[] _newest;
     private int _free;
     private int _limit;
     private int _coldFree;
     private int _coldLimit;
-    private int _half;
+    private int _segment;
 
     /// <summary>Maps the code memory.</summary>
     /// <param name="from">Code is translated from this linear address on.</param>
     /// <param name="to">Code is translated up to this linear address.</param>
-    /// <param name="halfSize">Bytes of each half of the code memory.</param>
-    public BlockTranslations(ulong from, ulong to, int halfSize)
+    /// <param name="size">Bytes of the code memory, at least 1 MiB.</param>
+    public BlockTranslations(ulong from, ulong to, int size)
     {
-        _halfSize = halfSize;
+        Segments = Math.Clamp(size / SegmentSize, 4, 256);
+        _newest = new TranslatedBlock*[Segments];
+        _hotSize = (size / Segments / 5 * 2) & ~4095;
+        _coldSize = (size / Segments) - _hotSize;
         _from = from;
         _to = to;
-        _memory = ExecutableMemory.Create("vitro-code", StubSize + (2UL * (uint)halfSize));
+        _memory = ExecutableMemory.Create("vitro-code", StubSize + (ulong)((long)Segments * (_hotSize + _coldSize)));
         _scratch = BlockTranslator.AllocateScratch();
         _index = (TranslatedBlock**)NativeMemory.AllocZeroed(IndexSize, (nuint)sizeof(TranslatedBlock*));
         var code = new CodeEmitter(_memory, 0, StubSize);
@@ -109,7 +115,10 @@ internal sealed unsafe class BlockTranslations : IDisposable
     /// <summary>Blocks translated so far.</summary>
     public ulong Translated { get; private set; }
 
-    /// <summary>Whether it is time to start anew: no room for another block.</summary>
+    /// <summary>How many segments there are.</summary>
+    public int Segments { get; }
+
+    /// <summary>Whether the segment has no room for another block.</summary>
     public bool IsFull => _limit - _free < LargestBlock || _coldLimit - _coldFree < LargestBlock;
 
     /// <summary>Finds a block's translation for a linear address and privilege, or null. Any thread, without the lock.</summary>
@@ -126,9 +135,16 @@ internal sealed unsafe class BlockTranslations : IDisposable
         return null;
     }
 
-    /// <summary>Translates a block; null when it holds nothing to translate.</summary>
-    public TranslatedBlock* Translate(SoftwareVirtualProcessor vp, CodeBlock* block, ulong linear)
+    /// <summary>The newest translation of a segment, which leads to the others by <see cref="TranslatedBlock.SegmentNext"/>; or null.</summary>
+    public TranslatedBlock* First(int segment) => _newest[segment];
+
+    /// <summary>
+    /// Translates a block; null when it holds nothing to translate. With <paramref name="hasRetired"/> an older translation of it is given
+    /// up: the branches of its page are to be unlinked.
+    /// </summary>
+    public TranslatedBlock* Translate(SoftwareVirtualProcessor vp, CodeBlock* block, ulong linear, out bool hasRetired)
     {
+        hasRetired = false;
         if (linear < _from || linear > _to || vp.Partition.Options.Gpa.PageFlags(block->Gpa) == null)
         {
             return null;
@@ -155,6 +171,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
         {
             // So many address spaces have had the page at different addresses that most of them are gone.
             RetireOldest(block);
+            hasRetired = true;
         }
 
         if (block->Translations == null)
@@ -166,6 +183,8 @@ internal sealed unsafe class BlockTranslations : IDisposable
             block->NewestTranslation->Next = translated;
         }
 
+        translated->SegmentNext = _newest[_segment];
+        _newest[_segment] = translated;
         block->NewestTranslation = translated;
         block->TranslationCount++;
         var bucket = Bucket(linear);
@@ -179,7 +198,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     public static void Link(TranslatedBlock* from, int slot, TranslatedBlock* to)
     {
         var place = slot == 0 ? from->Taken : from->FallThrough;
-        if (place != null && !from->IsRetired)
+        if (place != null && !from->IsRetired && !to->IsRetired)
         {
             var target = to->Linear <= from->Linear ? to->Checked : to->Body;
             Volatile.Write(ref *place, (int)(target - ((byte*)place + from->ToExecutable + 4)));
@@ -195,21 +214,23 @@ internal sealed unsafe class BlockTranslations : IDisposable
         }
     }
 
-    /// <summary>Makes whatever a jump cache still holds of a dropped block lead to the dispatcher.</summary>
+    /// <summary>Gives up the translations of a dropped block: whatever a jump cache still holds of them leads to the dispatcher.</summary>
     public void Kill(CodeBlock* block)
     {
         for (var version = block->Translations; version != null; version = version->Next)
         {
             Kill(version);
         }
+
+        block->Translations = null;
+        block->TranslationCount = 0;
     }
 
-    /// <summary>Starts the other half; all blocks are dropped.</summary>
-    public void Recycle()
-    {
-        new Span<nint>(_index, IndexSize).Clear();
-        Use(_half ^ 1);
-    }
+    /// <summary>Goes on in the next segment, whose blocks have all been dropped and left.</summary>
+    public void Advance() => Use((_segment + 1) % Segments);
+
+    /// <summary>Forgets all addresses; all blocks have been dropped.</summary>
+    public void Forget() => new Span<nint>(_index, IndexSize).Clear();
 
     /// <inheritdoc/>
     public void Dispose()
@@ -234,6 +255,18 @@ internal sealed unsafe class BlockTranslations : IDisposable
 
     private void Kill(TranslatedBlock* version)
     {
+        version->IsRetired = true;
+        var bucket = Bucket(version->Linear);
+        while (*bucket != null && *bucket != version)
+        {
+            bucket = &(*bucket)->IndexNext;
+        }
+
+        if (*bucket == version)
+        {
+            Volatile.Write(ref *(nint*)bucket, (nint)version->IndexNext);
+        }
+
         // The entry begins with a five-byte NOP in an aligned word, for a jump to take its place at once.
         var entry = (ulong*)(version->Entry - version->ToExecutable);
         var distance = (uint)(int)(_unknown - (version->Entry + 5));
@@ -246,19 +279,19 @@ internal sealed unsafe class BlockTranslations : IDisposable
         var oldest = block->Translations;
         block->Translations = oldest->Next;
         block->TranslationCount--;
-        oldest->IsRetired = true;
         Unlink(oldest);
         Kill(oldest);
     }
 
     private TranslatedBlock** Bucket(ulong linear) => _index + (uint)((linear * 0x9E37_79B9_7F4A_7C15) >> (64 - IndexBits));
 
-    private void Use(int half)
+    private void Use(int segment)
     {
-        _half = half;
-        _free = StubSize + (half * _halfSize);
-        _limit = _free + (_halfSize / 5 * 2);
-        _coldFree = _limit;
-        _coldLimit = _free + _halfSize;
+        _segment = segment;
+        _newest[segment] = null;
+        _free = StubSize + (segment * _hotSize);
+        _limit = _free + _hotSize;
+        _coldFree = StubSize + (Segments * _hotSize) + (segment * _coldSize);
+        _coldLimit = _coldFree + _coldSize;
     }
 }

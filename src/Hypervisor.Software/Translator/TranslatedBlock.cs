@@ -25,7 +25,7 @@ internal unsafe struct TranslatedBlock
     /// <summary>The first instruction.</summary>
     public byte* Body;
 
-    /// <summary>No longer among its block's translations, though some branches may still lead here.</summary>
+    /// <summary>No longer among its block's translations; nothing leads here any more.</summary>
     public bool IsRetired;
 
     /// <summary>Next newer translation of the same block.</summary>
@@ -33,6 +33,9 @@ internal unsafe struct TranslatedBlock
 
     /// <summary>Next translation in the same bucket of the index.</summary>
     public TranslatedBlock* IndexNext;
+
+    /// <summary>The translation made before it in the same segment of code memory.</summary>
+    public TranslatedBlock* SegmentNext;
 
     /// <summary>Displacements of the branch taken and not taken in the writable view; null when there is none to link.</summary>
     public int* Taken;

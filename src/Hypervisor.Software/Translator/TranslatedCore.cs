@@ -42,6 +42,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
         _interpreter.IsLeaving = false;
         do
         {
+            _cache.Hold(vp);
             if ((state->Mode & (uint)VpMode.Stepping) != 0)
             {
                 _interpreter.RunStepping();
@@ -56,10 +57,12 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
 
             if (state->FaultVector >= 0 && _vp.DeliverFault() == InstructionResult.Leave)
             {
-                return;
+                break;
             }
         }
         while (!_interpreter.IsLeaving && Volatile.Read(ref state->Requests) == 0);
+
+        CodeCache.Release(vp);
     }
 
     /// <inheritdoc/>
@@ -180,14 +183,29 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
 
             translated = record->Block;
             var block = translated->Block;
+
+            // Once this has changed, the record may be gone.
+            var emptied = _cache.Emptied;
             switch (record->Kind)
             {
-                case ExitKind.MissedLoad when _vp.Mmu.TryFill(state->Parked, MmuAccess.Load):
-                case ExitKind.MissedStore when _vp.Mmu.TryFill(state->Parked, MmuAccess.Store):
+                case ExitKind.MissedLoad or ExitKind.MissedStore:
+                    var missed = translated->Linear + (CodeBlock.Instructions(block) + record->Index)->Offset;
+                    var isFilled = _vp.Mmu.TryFill(state->Parked, record->Kind == ExitKind.MissedLoad ? MmuAccess.Load : MmuAccess.Store);
+                    if (_cache.Emptied != emptied)
+                    {
+                        state->Rip = missed;
+                        return;
+                    }
+
+                    if (!isFilled)
+                    {
+                        goto case ExitKind.Interpret;
+                    }
+
                     target = (byte*)record + record->Retry;
                     break;
-                case ExitKind.MissedLoad or ExitKind.MissedStore or ExitKind.Interpret or ExitKind.Vectors:
-                    var emptied = _cache.Emptied;
+                case ExitKind.Interpret:
+                case ExitKind.Vectors:
                     var instruction = CodeBlock.Instructions(block) + record->Index;
                     state->Rip = translated->Linear + instruction->Offset;
                     _exits.AddInterpreted(instruction, translated);
@@ -195,7 +213,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
                     // A shadow of translated STI was over when this instruction began.
                     state->InterruptShadow = 0;
                     var next = _interpreter.ExecuteSingle(instruction);
-                    if (record->Kind != ExitKind.Vectors && next == InstructionInterpreter.NextStep.Continue && _cache.Emptied == emptied
+                    if (next == InstructionInterpreter.NextStep.Continue && _cache.Emptied == emptied && record->Kind != ExitKind.Vectors
                         && block->HostPc != null && (state->Mode & CodeCache.ModeMask) == block->Mode)
                     {
                         target = (byte*)record + record->Resume;

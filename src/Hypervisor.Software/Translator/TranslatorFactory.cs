@@ -15,8 +15,8 @@ internal sealed class TranslatorFactory(ulong from = 0, ulong to = ulong.MaxValu
     /// </summary>
     public const string Variable = "VITRO_TRANSLATE";
 
-    /// <summary>Bytes of each of the two halves of the code memory, which are used in turn; at least 256 KiB.</summary>
-    public int CodeHalfSize { get; init; } = 256 << 20;
+    /// <summary>Bytes of the code memory, which is used in segments, the oldest of which makes room for new code; at least 1 MiB.</summary>
+    public int CodeSize { get; init; } = 512 << 20;
 
     /// <summary>What the environment and the host's abilities give.</summary>
     public static IExecutionFactory Choose() => Choose(Environment.GetEnvironmentVariable(Variable));
@@ -56,7 +56,7 @@ internal sealed class TranslatorFactory(ulong from = 0, ulong to = ulong.MaxValu
 
     /// <inheritdoc/>
     public ICodePageObserver CreateCodePages(SoftwarePartition partition) =>
-        new CodeCache(partition, 256 << 20) { Translations = new BlockTranslations(from, to, CodeHalfSize) };
+        new CodeCache(partition, new BlockTranslations(from, to, CodeSize));
 
     /// <inheritdoc/>
     public IExecutionCore CreateCore(SoftwareVirtualProcessor vp) => new TranslatedCore(vp, (CodeCache)vp.Partition.CodePages);

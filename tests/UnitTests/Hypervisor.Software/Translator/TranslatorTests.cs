@@ -145,7 +145,7 @@ public sealed class TranslatorTests
     public void Programs_run_on_while_a_small_code_memory_is_used_over_and_over()
     {
         using var interpreted = new ProgramMachine(new InterpreterFactory());
-        using var translated = new ProgramMachine(new TranslatorFactory { CodeHalfSize = 256 << 10 });
+        using var translated = new ProgramMachine(new TranslatorFactory { CodeSize = 1 << 20 });
         var random = new Random(1);
         for (var seed = 0; seed < 400; seed++)
         {

@@ -1,0 +1,96 @@
+using System.Runtime.InteropServices;
+
+namespace Vitro.Hypervisor.Software.Interpreter;
+
+/// <summary>
+/// Memory of decoded blocks: a ring of segments, filled one after the other; when the last is full the oldest is emptied for
+/// new blocks, so that a full cache costs little at a time. Called under the block cache's lock.
+/// </summary>
+/// <remarks>
+/// A segment is emptied by giving it other memory. Its own waits until no processor can still hold a pointer into it, as one does that
+/// is inside an instruction: epochs, which rise with each segment emptied, tell.
+/// </remarks>
+internal sealed unsafe class CodeArena : IDisposable
+{
+    /// <summary>Bytes of a segment.</summary>
+    public const int SegmentSize = 4 << 20;
+
+    private readonly Segment[] _segments;
+    private readonly Queue<(nint Memory, ulong Epoch)> _waiting = [];
+    private int _current;
+
+    /// <summary>Creates a ring of so many segments, at least two; memory is taken as it is used.</summary>
+    public CodeArena(int segments)
+    {
+        _segments = new Segment[segments];
+        Begin(ref _segments[0]);
+    }
+
+    /// <summary>Where the next block goes.</summary>
+    public byte* Free => _segments[_current].Free;
+
+    /// <summary>Bytes left in the present segment.</summary>
+    public int Remaining => SegmentSize - (int)(_segments[_current].Free - _segments[_current].Start);
+
+    /// <summary>Number of the segment that is filled next.</summary>
+    public int Next => (_current + 1) % _segments.Length;
+
+    /// <summary>Says where the block that begins at <see cref="Free"/> ends.</summary>
+    public void Take(byte* end) => _segments[_current].Free = end;
+
+    /// <summary>The first block of a segment, dead or alive, or null.</summary>
+    public CodeBlock* First(int segment) => _segments[segment].Start == _segments[segment].Free ? null : (CodeBlock*)_segments[segment].Start;
+
+    /// <summary>The block behind one, or null.</summary>
+    public CodeBlock* Following(int segment, CodeBlock* block)
+    {
+        var end = CodeBlock.End(block);
+        return end == _segments[segment].Free ? null : (CodeBlock*)end;
+    }
+
+    /// <summary>Goes on in the next segment, whose blocks are dead.</summary>
+    /// <param name="epoch">The present epoch, in which somebody may still hold pointers into that segment.</param>
+    /// <param name="held">The earliest epoch since which somebody holds pointers; earlier ones are of no use to anybody.</param>
+    public void Advance(ulong epoch, ulong held)
+    {
+        _current = Next;
+        ref var segment = ref _segments[_current];
+        if (segment.Start != segment.Free)
+        {
+            _waiting.Enqueue(((nint)segment.Start, epoch));
+            segment.Start = _waiting.Peek().Epoch <= held ? (byte*)_waiting.Dequeue().Memory : null;
+        }
+
+        Begin(ref segment);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (ref var segment in _segments.AsSpan())
+        {
+            NativeMemory.AlignedFree(segment.Start);
+        }
+
+        while (_waiting.TryDequeue(out var waiting))
+        {
+            NativeMemory.AlignedFree((void*)waiting.Memory);
+        }
+    }
+
+    private static void Begin(ref Segment segment)
+    {
+        if (segment.Start == null)
+        {
+            segment.Start = (byte*)NativeMemory.AlignedAlloc(SegmentSize, 64);
+        }
+
+        segment.Free = segment.Start;
+    }
+
+    private struct Segment
+    {
+        public byte* Start;
+        public byte* Free;
+    }
+}
