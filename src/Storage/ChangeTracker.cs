@@ -20,10 +20,12 @@ public readonly record struct ChangedRange(long Offset, long Length);
 /// </remarks>
 public sealed class ChangeTracker : IChangeObserver, IDisposable
 {
-    private const int GranulesPerRegion = 4096;
+    private const int RegionShift = 12;
+    private const int GranulesPerRegion = 1 << RegionShift;
     private const int SmallestGranule = 64 << 10;
     private const long MostGranules = 8 << 20;
-    private const int WordBits = 64;
+    private const int WordShift = 6;
+    private const int WordBits = 1 << WordShift;
     private const int FirstGroup = 4;
     private const int LargestGroup = 16;
 
@@ -171,8 +173,13 @@ public sealed class ChangeTracker : IChangeObserver, IDisposable
         }
 
         var state = Volatile.Read(ref _state);
-        var first = offset / _header.Granule;
-        var last = (offset + length - 1) / _header.Granule;
+        var first = state.GranuleOf(offset);
+        var last = state.GranuleOf(offset + length - 1);
+        if (first == last && state.IsMarkedAndSet(first))
+        {
+            return; // most changes are to what has changed before
+        }
+
         for (var region = first / GranulesPerRegion; region <= last / GranulesPerRegion; region++)
         {
             if (!state.RegionIsMarked(region))
@@ -227,17 +234,25 @@ public sealed class ChangeTracker : IChangeObserver, IDisposable
     /// <summary>The bits in memory, and how they lie in the file: header, region bits, granule bits.</summary>
     private sealed class State
     {
+        private readonly int _granuleShift;
         private readonly long[] _bits;
         private readonly long[] _regions;
         private readonly long _bitsOffset;
 
         internal State(ChangeTrackingHeader header)
         {
+            _granuleShift = BitOperations.Log2((uint)header.Granule);
             _bits = new long[(header.Bits + WordBits - 1) / WordBits];
             var regions = (header.Bits + GranulesPerRegion - 1) / GranulesPerRegion;
             _regions = new long[(regions + WordBits - 1) / WordBits];
             _bitsOffset = ChangeTrackingHeader.Size + VhdxLayout.AlignUp(_regions.Length * sizeof(long), VhdxLayout.PageSize);
         }
+
+        internal long GranuleOf(long offset) => offset >>> _granuleShift;
+
+        internal bool IsMarkedAndSet(long granule) =>
+            (Volatile.Read(ref _bits[granule >>> WordShift]) & (1L << (int)granule)) != 0
+            && (Volatile.Read(ref _regions[granule >>> (RegionShift + WordShift)]) & (1L << (int)(granule >>> RegionShift))) != 0;
 
         internal bool RegionIsMarked(long region) => (Volatile.Read(ref _regions[region / WordBits]) >> (int)(region % WordBits) & 1) != 0;
 

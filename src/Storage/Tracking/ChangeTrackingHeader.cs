@@ -34,7 +34,7 @@ internal readonly record struct ChangeTrackingHeader(Guid PointId, Guid WriteIde
             BinaryPrimitives.ReadInt64LittleEndian(source[48..]),
             BinaryPrimitives.ReadInt32LittleEndian(source[56..]),
             source[60] != 0);
-        return header.DiskLength > 0 && header.Granule is >= 4096 and <= (64 << 20) && header.Bits / 8 < int.MaxValue;
+        return header.DiskLength > 0 && header.Granule is >= 4096 and <= (64 << 20) && int.IsPow2(header.Granule) && header.Bits / 8 < int.MaxValue;
     }
 
     internal void Write(IDiskFile file)

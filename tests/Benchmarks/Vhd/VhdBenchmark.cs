@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
 using Vitro.Storage;
-using Vitro.Storage.Files;
 
 namespace Vitro.Benchmarks.Vhd;
 
@@ -203,22 +202,23 @@ internal sealed partial class VhdBenchmark : IDisposable
         // qemu-img bench strides; a stride that shares no factor with the size visits the disk in no local order.
         var step = size == 4096 ? 4096L * 10_007 : size;
         var what = $"{(write ? "write" : "read")} {(size == 4096 ? "random 4 KiB" : "sequential 1 MiB")}, depth {depth}, {(allocated ? "allocated" : "unallocated")}";
+        var load = new Load(size, count, depth, write, step, IoLength);
         Fresh(At("io.vhdx"), allocated, DiskFormat.Vhdx);
-        Compare(what, "1/s", MeasureKind.Rate, 1, () => Ours("io.vhdx", DiskFormat.Vhdx), Bench, "qemu-img bench");
+        Compare(what, "1/s", MeasureKind.Rate, 1, Ours, Bench, "qemu-img bench");
         if (allocated)
         {
             Fresh(At("io.raw"), allocated, DiskFormat.Raw);
-            Compare(what, "1/s", MeasureKind.Rate, RawGoal, () => Ours("io.vhdx", DiskFormat.Vhdx), () => Ours("io.raw", DiskFormat.Raw), "Vitro, raw file");
+            CompareDisks(what, RawGoal, load, _ => (new OpenDisk(At("io.vhdx"), load), new OpenDisk(At("io.raw"), load)), "Vitro, raw file");
         }
 
-        Sample Ours(string name, DiskFormat format)
+        Sample Ours()
         {
             if (!allocated && write)
             {
-                Fresh(At(name), allocated, format);
+                Fresh(At("io.vhdx"), allocated, DiskFormat.Vhdx);
             }
 
-            return Drive(At(name), size, count, depth, write, step);
+            return Drive(At("io.vhdx"), load);
         }
 
         Sample Bench()
@@ -244,47 +244,11 @@ internal sealed partial class VhdBenchmark : IDisposable
         }
     }
 
-    private static Sample Drive(string path, int size, int count, int depth, bool write, long step, bool tracked = false, long length = IoLength)
+    private static Sample Drive(string path, Load load)
     {
-        var disk = DiskFactory.Open(path);
-        using var tracker = tracked ? ChangeTracker.Attach(disk) : null;
-        if (write)
-        {
-            // What a session's first write does to the headers is no part of the rate.
-            disk.WriteAsync(0, new[] { AlignedBuffer.Allocate(size) }).AsTask().GetAwaiter().GetResult();
-        }
-
-        var left = count;
-        long next = 0;
-        var lists = Enumerable.Range(0, depth).Select(_ => Buffers(size)).ToArray();
-        var sample = Timed(() => Task.WaitAll(lists.Select(Loop).ToArray()));
-        disk.DisposeAsync().AsTask().GetAwaiter().GetResult();
-        return sample with { Value = count / sample.Value };
-
-        async Task Loop(ReadOnlyMemory<Memory<byte>> buffers)
-        {
-            while (Interlocked.Decrement(ref left) >= 0)
-            {
-                var offset = (Interlocked.Add(ref next, step) - step) % length;
-                offset = Math.Min(offset, length - size);
-                if (write)
-                {
-                    await disk.WriteAsync(offset, buffers);
-                }
-                else
-                {
-                    await disk.ReadAsync(offset, buffers);
-                }
-            }
-        }
-    }
-
-    // Aligned and touched, as qemu-img's and guests' are.
-    private static ReadOnlyMemory<Memory<byte>> Buffers(int size)
-    {
-        var buffer = AlignedBuffer.Allocate(size);
-        buffer.Span.Fill(0x5A);
-        return new[] { buffer };
+        using var disk = new OpenDisk(path, load);
+        var sample = disk.Run(load.Count);
+        return sample with { Value = load.Count / sample.Value };
     }
 
     private static void Fresh(string path, bool allocated, DiskFormat format, long length = IoLength)
@@ -299,7 +263,7 @@ internal sealed partial class VhdBenchmark : IDisposable
         });
         if (allocated)
         {
-            _ = Drive(path, Megabyte, (int)(length / Megabyte), 1, write: true, Megabyte, length: length);
+            _ = Drive(path, new Load(Megabyte, (int)(length / Megabyte), Depth: 1, Write: true, Megabyte, length));
         }
     }
 
