@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.InteropServices;
 using System.Text;
 using Iced.Intel;
 using Vitro.Hypervisor.Engine;
@@ -23,6 +24,15 @@ internal static unsafe class FailureReport
             CultureInfo.InvariantCulture, $"the guest left for a reason that the host's KVM does not know, hardware reason 0x{run->HardwareReason:x}"),
         KvmExit.SystemEvent => string.Create(CultureInfo.InvariantCulture, $"system event {run->SystemEventType}"),
         _ => string.Create(CultureInfo.InvariantCulture, $"unexpected exit {(uint)run->ExitReason}"),
+    };
+
+    /// <summary>What it means that KVM_RUN itself fails.</summary>
+    internal static string ExplainRun(int error) => error switch
+    {
+        KvmFile.Fault => "the host cannot give the memory that the guest uses: it has none left, or what lies behind the memory is gone (errno 14)",
+        KvmFile.OutOfMemory => "the host has no memory left to run the guest (errno 12): give the machine less, or free some",
+        KvmFile.HardwarePoison => "the host's memory behind the guest's is damaged, its hardware says (errno 133)",
+        _ => string.Create(CultureInfo.InvariantCulture, $"KVM_RUN: {Marshal.GetPInvokeErrorMessage(error)} (errno {error})"),
     };
 
     /// <summary>A failure with the processor's registers and the instruction it stands at.</summary>

@@ -67,6 +67,12 @@ internal sealed unsafe class KvmLocalApics(KvmFile vm, KvmVirtualProcessor[] pro
     public void ConnectEndOfInterrupt(Action<byte> target) => _endOfInterrupt = target;
 
     /// <inheritdoc/>
+    public bool TryReadMsr(int vpIndex, uint msr, out ulong value) => MsrList.TryRead(processors[vpIndex].File, msr, out value);
+
+    /// <inheritdoc/>
+    public bool TryWriteMsr(int vpIndex, uint msr, ulong value) => MsrList.TryWrite(processors[vpIndex].File, msr, value);
+
+    /// <inheritdoc/>
     public LocalApicRegisters Read(int vpIndex) => processors[vpIndex].ReadLocalApic();
 
     /// <inheritdoc/>

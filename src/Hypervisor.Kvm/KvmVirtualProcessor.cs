@@ -22,7 +22,7 @@ internal sealed unsafe partial class KvmVirtualProcessor : IVirtualProcessor, ID
     private readonly IInterceptHandler _intercepts;
     private readonly ILocalInterruptController _external;
     private readonly KvmRun* _run;
-    private readonly nuint _runSize;
+    private readonly FileMapping _runMapping;
     private int _cancelled;
     private int _inKernel;
     private int _threadId;
@@ -34,16 +34,17 @@ internal sealed unsafe partial class KvmVirtualProcessor : IVirtualProcessor, ID
         Index = index;
         _intercepts = partition.Options.Intercepts;
         _external = partition.Options.InterruptControllers[index];
-        _runSize = (nuint)runSize;
-        var address = Libc.Mmap(0, _runSize, Libc.ProtRead | Libc.ProtWrite, Libc.MapShared, file.Descriptor, 0);
-        if (address == Libc.MapFailed)
+        try
         {
-            var error = Marshal.GetLastPInvokeError();
+            _runMapping = FileMapping.Create(file.Descriptor, (nuint)runSize, $"mmap of the shared page of virtual processor {index}");
+        }
+        catch
+        {
             file.Dispose();
-            throw new PlatformException($"Mapping the shared page of virtual processor {index}", error);
+            throw;
         }
 
-        _run = (KvmRun*)address;
+        _run = (KvmRun*)_runMapping.Address;
         _run->ValidRegisters = KvmRun.SyncRegisters;
         _cpuid = ProcessorTopology.Apply(partition.Options.Cpuid, partition.Options.VirtualProcessorCount, index);
         SetCpuid();
@@ -83,7 +84,7 @@ internal sealed unsafe partial class KvmVirtualProcessor : IVirtualProcessor, ID
                         // A processor that waited for its start-up message has got it.
                         continue;
                     default:
-                        return Fail($"KVM_RUN: {Marshal.GetPInvokeErrorMessage(error)} (errno {error})");
+                        return Fail(FailureReport.ExplainRun(error));
                 }
             }
 
@@ -117,7 +118,7 @@ internal sealed unsafe partial class KvmVirtualProcessor : IVirtualProcessor, ID
     /// <inheritdoc/>
     public void Dispose()
     {
-        _ = Libc.Munmap((nint)_run, _runSize);
+        _runMapping.Dispose();
         File.Dispose();
     }
 

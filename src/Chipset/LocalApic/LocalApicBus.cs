@@ -129,19 +129,64 @@ public sealed class LocalApicBus : ISynicInterruptSink, ISyntheticApic
     void ISynicInterruptSink.Raise(int vpIndex, byte vector, bool autoEoi) => SendFixed(vpIndex, vector, autoEoi);
 
     /// <inheritdoc/>
-    void ISyntheticApic.EndOfInterrupt(int vpIndex) => _apics[vpIndex].EndOfInterrupt();
+    bool ISyntheticApic.TryEndInterrupt(int vpIndex)
+    {
+        if (_engine is { } engine)
+        {
+            return engine.TryWriteMsr(vpIndex, LocalApicSpec.MsrX2ApicFirst + LocalApicSpec.Eoi, 0);
+        }
+
+        _apics[vpIndex].EndOfInterrupt();
+        return true;
+    }
 
     /// <inheritdoc/>
-    ulong ISyntheticApic.ReadInterruptCommand(int vpIndex) => _apics[vpIndex].ReadInterruptCommand();
+    bool ISyntheticApic.TryReadInterruptCommand(int vpIndex, out ulong value)
+    {
+        if (_engine is { } engine)
+        {
+            return engine.TryReadMsr(vpIndex, LocalApicSpec.MsrX2ApicFirst + LocalApicSpec.CommandLow, out value);
+        }
+
+        value = _apics[vpIndex].ReadInterruptCommand();
+        return true;
+    }
 
     /// <inheritdoc/>
-    void ISyntheticApic.WriteInterruptCommand(int vpIndex, ulong value) => _apics[vpIndex].WriteInterruptCommand(value);
+    bool ISyntheticApic.TryWriteInterruptCommand(int vpIndex, ulong value)
+    {
+        if (_engine is { } engine)
+        {
+            return engine.TryWriteMsr(vpIndex, LocalApicSpec.MsrX2ApicFirst + LocalApicSpec.CommandLow, value);
+        }
+
+        _apics[vpIndex].WriteInterruptCommand(value);
+        return true;
+    }
 
     /// <inheritdoc/>
-    byte ISyntheticApic.ReadTaskPriority(int vpIndex) => _apics[vpIndex].TaskPriority;
+    bool ISyntheticApic.TryReadTaskPriority(int vpIndex, out ulong value)
+    {
+        if (_engine is { } engine)
+        {
+            return engine.TryReadMsr(vpIndex, LocalApicSpec.MsrX2ApicFirst + LocalApicSpec.TaskPriority, out value);
+        }
+
+        value = _apics[vpIndex].TaskPriority;
+        return true;
+    }
 
     /// <inheritdoc/>
-    void ISyntheticApic.WriteTaskPriority(int vpIndex, byte value) => _apics[vpIndex].TaskPriority = value;
+    bool ISyntheticApic.TryWriteTaskPriority(int vpIndex, byte value)
+    {
+        if (_engine is { } engine)
+        {
+            return engine.TryWriteMsr(vpIndex, LocalApicSpec.MsrX2ApicFirst + LocalApicSpec.TaskPriority, value);
+        }
+
+        _apics[vpIndex].TaskPriority = value;
+        return true;
+    }
 
     /// <summary>Tells an engine with local APICs of its own what an IO-APIC pin sends.</summary>
     internal void PublishPin(int pin, in InterruptMessage message)

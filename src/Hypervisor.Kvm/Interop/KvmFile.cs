@@ -15,6 +15,7 @@ internal sealed unsafe class KvmFile : IDisposable
     internal const int AccessDenied = 13;
     internal const int Fault = 14;
     internal const int Busy = 16;
+    internal const int HardwarePoison = 133;
 
     private const string Device = "/dev/kvm";
     private int _fd;

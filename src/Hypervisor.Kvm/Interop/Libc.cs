@@ -7,12 +7,8 @@ internal static unsafe partial class Libc
 {
     internal const int OpenReadWrite = 2;
     internal const int OpenCloexec = 0x80000;
-    internal const int ProtRead = 1;
-    internal const int ProtWrite = 2;
-    internal const int MapShared = 1;
     internal const int SignalRestart = 0x1000_0000;
     internal const int SignalOnStack = 0x0800_0000;
-    internal static readonly nint MapFailed = -1;
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int Open(string path, int flags);
@@ -25,12 +21,6 @@ internal static unsafe partial class Libc
 
     [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]
     internal static partial int Ioctl(int fd, ulong request, ulong argument);
-
-    [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
-    internal static partial nint Mmap(nint address, nuint length, int protection, int flags, int fd, long offset);
-
-    [LibraryImport("libc", EntryPoint = "munmap", SetLastError = true)]
-    internal static partial int Munmap(nint address, nuint length);
 
     [LibraryImport("libc", EntryPoint = "gettid")]
     internal static partial int Gettid();

@@ -22,6 +22,12 @@ public interface IEngineLocalApics
     /// <summary>Sets who hears of the ends of level-triggered interrupts, by vector, on processor threads; before the first start.</summary>
     void ConnectEndOfInterrupt(Action<byte> target);
 
+    /// <summary>Reads a register by its x2APIC MSR; false when the local APIC is not in that mode or has none of that number.</summary>
+    bool TryReadMsr(int vpIndex, uint msr, out ulong value);
+
+    /// <summary>Writes a register by its x2APIC MSR with what follows of that, on the processor's own thread; false likewise.</summary>
+    bool TryWriteMsr(int vpIndex, uint msr, ulong value);
+
     /// <summary>Reads a local APIC's registers.</summary>
     LocalApicRegisters Read(int vpIndex);
 

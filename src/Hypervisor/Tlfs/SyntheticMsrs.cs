@@ -72,11 +72,9 @@ internal sealed partial class SyntheticMsrs : IInspectable
                 value = _options.ApicTimerFrequency;
                 return _options.Features.FrequencyMsrs;
             case SyntheticMsr.Icr when _options.Apic is { } apic:
-                value = apic.ReadInterruptCommand(vp);
-                return true;
+                return apic.TryReadInterruptCommand(vp, out value);
             case SyntheticMsr.Tpr when _options.Apic is { } apic:
-                value = apic.ReadTaskPriority(vp);
-                return true;
+                return apic.TryReadTaskPriority(vp, out value);
             case SyntheticMsr.VpAssistPage:
                 value = _assistPages[vp];
                 return true;
@@ -134,14 +132,11 @@ internal sealed partial class SyntheticMsrs : IInspectable
             case SyntheticMsr.ReferenceTsc:
                 return _options.Features.ReferenceTscPage && _referenceTsc.TryWriteRegister(value);
             case SyntheticMsr.Eoi when _options.Apic is { } apic:
-                apic.EndOfInterrupt(vp);
-                return true;
+                return apic.TryEndInterrupt(vp);
             case SyntheticMsr.Icr when _options.Apic is { } apic:
-                apic.WriteInterruptCommand(vp, value);
-                return true;
+                return apic.TryWriteInterruptCommand(vp, value);
             case SyntheticMsr.Tpr when _options.Apic is { } apic:
-                apic.WriteTaskPriority(vp, (byte)value);
-                return value <= byte.MaxValue;
+                return value <= byte.MaxValue && apic.TryWriteTaskPriority(vp, (byte)value);
             case SyntheticMsr.VpAssistPage:
                 return TryWriteAssistPage(vp, value);
             case SyntheticMsr.SControl:

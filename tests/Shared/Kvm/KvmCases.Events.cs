@@ -173,6 +173,30 @@ internal static partial class KvmCases
         Check.Equal("81", string.Join(' ', ended));
     }
 
+    private static void SyntheticApic()
+    {
+        using var machine = new KvmMachine();
+        EnableLocalApic(machine, 0);
+        var apics = machine.Partition.LocalApics!;
+        var ended = new List<byte>();
+        apics.ConnectEndOfInterrupt(ended.Add);
+        apics.SetPinMessage(9, MessageAddress, 0xC051);
+        machine.WriteMsr = (msr, value) => apics.TryWriteMsr(0, msr - 0x4000_0070 + (msr == 0x4000_0070 ? 0x80Bu : msr == 0x4000_0071 ? 0x82Fu : 0x806u), value);
+
+        // The handler ends the interrupt, raises the task priority to 20h and sends itself vector 61h, which the flags hold off:
+        // xor eax,eax; xor edx,edx; mov ecx,0x40000070; wrmsr; mov al,0x20; mov ecx,0x40000072; wrmsr; mov al,0x61; dec ecx; wrmsr
+        machine.SetGate(0x51, 0x9000, [
+            0x31, 0xC0, 0x31, 0xD2, 0xB9, 0x70, 0, 0, 0x40, 0x0F, 0x30, 0xB0, 0x20, 0xB9, 0x72, 0, 0, 0x40, 0x0F, 0x30, 0xB0, 0x61, 0xFF, 0xC9, 0x0F, 0x30,
+            .. Stop]);
+        machine.StartLong([0xFB, 0x90, 0xF4, 0xEB, 0xFD]);
+        apics.Send(MessageAddress, 0xC051);
+        machine.RunToStop();
+        Check.Equal("81", string.Join(' ', ended));
+        Check.That(apics.TryReadMsr(0, 0x808, out var priority) && priority == 0x20, "the task priority is set");
+        Check.That(apics.TryReadMsr(0, 0x830, out var command) && (byte)command == 0x61, "the command is the one sent");
+        Check.Equal(1u << 1, Get(apics.Read(0), 0x20 + 3) & (1u << 1));
+    }
+
     private static void LocalApicRoundTrip()
     {
         using var machine = new KvmMachine();
@@ -222,6 +246,27 @@ internal static partial class KvmCases
         machine.StartLong([0x0F, 0x0B]); // ud2, and no gate for it
         var exit = KvmMachine.RunToEnd(machine.Processor);
         Check.Equal(VpExitReason.TripleFault, exit.Reason, exit.Detail);
+    }
+
+    private static void LostMemory()
+    {
+        using var machine = new KvmMachine();
+        using var lost = GuestMemory.Create(1 << 20);
+        machine.Gpa.Map(new GpaRegion(KvmMachine.Unbacked, 1 << 20, lost.File.Address, GpaAccess.Read | GpaAccess.Write));
+
+        // The file is cut behind the mapping's back: what was promised is not there.
+        using (var file = File.Open($"/proc/self/fd/{lost.File.FileDescriptor}", FileMode.Open, FileAccess.ReadWrite))
+        {
+            file.SetLength(0);
+        }
+
+        machine.StartLong([0xBF, 0, 0, 0, 0x30, 0x8B, 0x07, .. Stop]); // mov edi,0x30000000; mov eax,[rdi]
+        var exit = KvmMachine.RunToEnd(machine.Processor);
+        Check.Equal(VpExitReason.InternalError, exit.Reason, exit.Detail);
+        foreach (var part in new[] { "cannot give the memory", "'mov eax,[rdi]'" })
+        {
+            Check.That(exit.Detail.Contains(part, StringComparison.Ordinal), $"'{exit.Detail}' says '{part}'");
+        }
     }
 
     private static void InternalError()

@@ -33,10 +33,12 @@ internal static partial class KvmCases
         ("a non-maskable interrupt", NonMaskable),
         ("a second processor starts by INIT and start-up messages", SecondProcessor),
         ("the end of a level-triggered interrupt comes back", LevelEnd),
+        ("a local APIC in the kernel is reached by synthetic MSRs", SyntheticApic),
         ("the local APIC's registers go in and come out the same", LocalApicRoundTrip),
         ("a guest that spins is cancelled every time", Cancel),
         ("a triple fault ends the run with the guest's place", TripleFault),
         ("an instruction that the host's KVM cannot fetch ends the run with its reason and place", InternalError),
+        ("memory that the host cannot give ends the run in words", LostMemory),
         ("CPUID is what the machine was promised", Cpuid),
     ];
 

@@ -57,6 +57,9 @@ internal sealed class KvmMachine : IInterceptHandler, IDisposable
     /// <summary>Answers hypercalls; null refuses them.</summary>
     internal Func<HypercallRegisters, ulong>? Hypercall { get; set; }
 
+    /// <summary>Takes writes of synthetic MSRs; null leaves them without effect.</summary>
+    internal Func<uint, ulong, bool>? WriteMsr { get; set; }
+
     /// <summary>Whether accesses of synthetic MSRs succeed.</summary>
     internal bool MsrsWork { get; set; } = true;
 
@@ -176,7 +179,7 @@ internal sealed class KvmMachine : IInterceptHandler, IDisposable
     public bool TryWriteMsr(IVirtualProcessor vp, uint msr, ulong value)
     {
         Log.Add($"wrmsr {msr:x} {value:x}");
-        return MsrsWork;
+        return WriteMsr?.Invoke(msr, value) ?? MsrsWork;
     }
 
     public bool TryHypercall(IVirtualProcessor vp, in HypercallRegisters registers, out ulong result)

@@ -13,21 +13,24 @@ public interface ISynicInterruptSink
 }
 
 /// <summary>The local APIC registers behind the synthetic MSRs EOI, ICR and TPR.</summary>
-/// <remarks>Called on the processor's own thread.</remarks>
+/// <remarks>
+/// Called on the processor's own thread. A member gives false when the register cannot be reached: an engine's own local
+/// APICs are reached by way of their x2APIC mode only.
+/// </remarks>
 public interface ISyntheticApic
 {
     /// <summary>Writes the EOI register.</summary>
-    void EndOfInterrupt(int vpIndex);
+    bool TryEndInterrupt(int vpIndex);
 
     /// <summary>Reads the interrupt command register, destination in bits 63:32 (xAPIC: 63:56).</summary>
-    ulong ReadInterruptCommand(int vpIndex);
+    bool TryReadInterruptCommand(int vpIndex, out ulong value);
 
     /// <summary>Writes the interrupt command register.</summary>
-    void WriteInterruptCommand(int vpIndex, ulong value);
+    bool TryWriteInterruptCommand(int vpIndex, ulong value);
 
     /// <summary>Reads the task priority register.</summary>
-    byte ReadTaskPriority(int vpIndex);
+    bool TryReadTaskPriority(int vpIndex, out ulong value);
 
     /// <summary>Writes the task priority register.</summary>
-    void WriteTaskPriority(int vpIndex, byte value);
+    bool TryWriteTaskPriority(int vpIndex, byte value);
 }
