@@ -18,14 +18,15 @@ internal sealed class LoopPartition : IDisposable
     private readonly VmClock _clock = new(TimeProvider.System);
     private readonly IPartition _partition;
 
-    internal LoopPartition(ReadOnlySpan<byte> code)
+    /// <summary>Creates it on the engine's usual way of execution, or a given one.</summary>
+    internal LoopPartition(ReadOnlySpan<byte> code, IExecutionFactory? execution = null)
     {
         _gpa = new GpaSpace(_ram);
         _gpa.TryWrite(CodeAddress, code);
         WritePageTables(_gpa);
         var engine = new SoftwareEngine();
         var empty = new EmptyMachine();
-        _partition = engine.CreatePartition(new PartitionOptions
+        var options = new PartitionOptions
         {
             Gpa = _gpa,
             VirtualProcessorCount = 1,
@@ -33,11 +34,23 @@ internal sealed class LoopPartition : IDisposable
             Clock = _clock,
             Intercepts = empty,
             InterruptControllers = [empty],
-        });
+        };
+        _partition = execution == null ? engine.CreatePartition(options) : new SoftwarePartition(options, execution);
         Processor.SetState(InitialState());
     }
 
     internal IVirtualProcessor Processor => _partition.VirtualProcessors[0];
+
+    /// <summary>How long making room in a full code memory has taken at most, in milliseconds.</summary>
+    internal double LongestEviction
+    {
+        get
+        {
+            var node = new InspectNode();
+            _partition.Inspect(node);
+            return (long)node.Find("code/longest_eviction_us")! / 1e3;
+        }
+    }
 
     /// <summary>A word of the data.</summary>
     internal ulong Read(int index)

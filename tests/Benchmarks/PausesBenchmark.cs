@@ -1,11 +1,13 @@
 using System.Diagnostics;
 using System.Globalization;
+using Vitro.Hypervisor.Software.Translator;
 
 namespace Vitro.Benchmarks;
 
 /// <summary>
 /// How long a virtual processor does not run, as its guest sees it: on a quiet host, beside a machine in the same process
-/// that makes garbage all the time, and on a busy host. The peer is a native program that looks at the clock in the same way.
+/// that makes garbage all the time, and on a busy host. The peer is a native program that looks at the clock in the same way. Then how
+/// long all processors wait while a full code memory makes room.
 /// </summary>
 internal static class PausesBenchmark
 {
@@ -58,6 +60,8 @@ internal static class PausesBenchmark
             measures.Add(new Measure($"all pauses over 50 us, {title}", "ms/s", MeasureKind.Cost, all, hostAll, "host"));
         }
 
+        double[] evictions = [.. Enumerable.Range(0, Rounds).Select(_ => Evict())];
+        measures.Add(new Measure("longest eviction of code", "ms", MeasureKind.Cost, evictions, [], null));
         BenchmarkReport.Publish("pauses", measures);
         return 0;
     }
@@ -70,6 +74,24 @@ internal static class PausesBenchmark
         Run(loop, Seconds);
         longest.Add(loop.Read(2) / 1e6);
         all.Add(loop.Read(0) / 1e6 / Seconds);
+    }
+
+    // Ever new code, of blocks as short as there are, in a code memory of few segments of the usual size.
+    private static double Evict()
+    {
+        var code = new byte[0x3E_0000];
+        ReadOnlySpan<byte> block = [0x8D, 0x40, 0x01, 0xEB, 0x00]; // lea eax, [rax+1]; jmp on
+        var length = 0;
+        for (; length + (2 * block.Length) < code.Length; length += block.Length)
+        {
+            block.CopyTo(code.AsSpan(length));
+        }
+
+        code[length] = 0xE9; // jmp start
+        BitConverter.TryWriteBytes(code.AsSpan(length + 1), -(length + 5));
+        using var loop = new LoopPartition(code, new TranslatorFactory { CodeSize = 8 << 20 });
+        Run(loop, Seconds);
+        return loop.LongestEviction;
     }
 
     // The first time, compiling our own code is part of what is seen.
