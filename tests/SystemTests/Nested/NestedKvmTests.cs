@@ -13,8 +13,12 @@ public sealed class NestedKvmTests
         await RunAsync(TimeSpan.FromMinutes(15), "boot:1", "boot:2");
 
     [Fact]
-    public async Task The_guest_moves_to_the_software_engine_and_back_in_the_middle_of_disk_writes() =>
-        await RunAsync(TimeSpan.FromMinutes(10), "move:1");
+    public async Task The_guest_moves_to_the_software_engine_and_back_in_the_middle_of_disk_writes()
+    {
+        // On a busy host the guest under the interpreter, in emulation, hardly gets beyond its timer ticks.
+        Assert.SkipUnless(Environment.GetEnvironmentVariable("VITRO_LONG_TESTS") == "1", "A long test: './test --long'.");
+        await RunAsync(TimeSpan.FromMinutes(20), "move:1");
+    }
 
     private static async Task RunAsync(TimeSpan limit, params string[] arguments)
     {
