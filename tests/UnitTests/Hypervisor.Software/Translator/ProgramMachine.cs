@@ -80,6 +80,17 @@ internal sealed unsafe class ProgramMachine : IDisposable
 
     internal ulong Rip => _vp.State->Rip;
 
+    /// <summary>Jumps for which translated code was left.</summary>
+    internal long Jumps
+    {
+        get
+        {
+            var node = new InspectNode();
+            ((TranslatedCore)_vp.Core).Inspect(node);
+            return (long)node.Find("jump")!;
+        }
+    }
+
     /// <summary>Whether it halted in a handler.</summary>
     internal bool HasFaulted => _vp.State->Rip - HandlersAddress < 16;
 

@@ -113,6 +113,38 @@ public sealed class TranslatorTests
     }
 
     [Fact]
+    public void Functions_that_share_a_slot_of_the_jump_cache_are_called_without_an_exit_and_run_as_changed()
+    {
+        using var machine = new ProgramMachine(new TranslatorFactory());
+        const int First = 0x1040;
+        const int Second = First + JumpCache.Slots;
+        var program = new byte[Second + 4];
+        byte[] loop =
+        [
+            0xB9, 0xE8, 3, 0, 0, // mov ecx, 1000
+            0x31, 0xC0, // xor eax, eax
+            0xE8, .. BitConverter.GetBytes(First - 12),
+            0xE8, .. BitConverter.GetBytes(Second - 17),
+            0xFF, 0xC9, // dec ecx
+            0x75, 0xF2, // jnz to the calls
+            0xF4, // hlt
+        ];
+        loop.CopyTo(program, 0);
+        for (var step = 1; step < 4; step++)
+        {
+            // add eax, step; ret
+            byte[] function = [0x83, 0xC0, (byte)step, 0xC3];
+            function.CopyTo(program, First);
+            function.CopyTo(program, Second);
+            var before = machine.Jumps;
+            machine.Run(program, 1);
+
+            Assert.Equal(2000UL * (uint)step, machine.Gpr(0));
+            Assert.InRange(machine.Jumps - before, 0, 20);
+        }
+    }
+
+    [Fact]
     public void Code_at_more_addresses_than_are_kept_runs_at_each_of_them()
     {
         using var machine = new ProgramMachine(new TranslatorFactory());
