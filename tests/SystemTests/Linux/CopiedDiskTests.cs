@@ -13,7 +13,7 @@ public sealed class CopiedDiskTests
     {
         Assert.SkipUnless(File.Exists("/usr/sbin/e2fsck") && File.Exists("/usr/sbin/debugfs"), "e2fsck and debugfs are not installed: 'apt-get install e2fsprogs' as root.");
         using var folder = new TemporaryFolder();
-        using var raw = LinuxImage.CopyRootDisk();
+        using var raw = LinuxImage.CopyRawRootDisk();
         var disk = folder["root.vhdx"];
         Assert.Equal(0, (await VitroProcess.RunAsync(folder.Path, "vhd", "convert", raw.Path, disk)).ExitCode);
         await using var vitro = VitroProcess.Start(

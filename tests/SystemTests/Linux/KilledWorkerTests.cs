@@ -14,7 +14,7 @@ public sealed class KilledWorkerTests
     {
         Assert.SkipUnless(File.Exists("/usr/sbin/e2fsck"), "e2fsck is not installed: 'apt-get install e2fsprogs' as root.");
         using var folder = new TemporaryFolder();
-        using var raw = LinuxImage.CopyRootDisk();
+        using var raw = LinuxImage.CopyRawRootDisk();
         var disk = raw.Path;
         if (format == "vhdx")
         {

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Vitro.Configuration;
+using Vitro.Storage;
 using Xunit;
 
 namespace Vitro.SystemTests.Linux;
@@ -37,8 +38,16 @@ internal static class LinuxImage
         Disks = [new DiskDefinition(disk.Path)],
     };
 
-    /// <summary>A copy of the root disk that is deleted with the test.</summary>
-    internal static RootDisk CopyRootDisk() => CopyDisk(File("root.img"));
+    /// <summary>A dynamic VHDX with the root disk's content that is deleted with the test.</summary>
+    internal static RootDisk CopyRootDisk()
+    {
+        var copy = Path.Combine(Path.GetTempPath(), $"vitro-test-{Guid.NewGuid():N}.vhdx");
+        DiskConversion.Convert(File("root.img"), copy, new DiskCreateOptions { SkipSync = true });
+        return new RootDisk(copy);
+    }
+
+    /// <summary>The same as a raw file, for those who look into it.</summary>
+    internal static RootDisk CopyRawRootDisk() => CopyDisk(File("root.img"));
 
     internal static RootDisk CopyDisk(string disk)
     {

@@ -16,7 +16,7 @@ public sealed class LinuxSavingTests
     public async Task A_guest_in_the_middle_of_disk_writes_goes_on_as_if_nothing_had_been(int processors, string format, int rounds)
     {
         using var folder = new TemporaryFolder();
-        using var raw = LinuxImage.CopyRootDisk();
+        using var raw = LinuxImage.CopyRawRootDisk();
         var disk = raw;
         if (format == "vhdx")
         {
