@@ -4,14 +4,14 @@ namespace Vitro.SystemTests.Nfs;
 
 /// <summary>
 /// Locks of disks between two hosts that mount one NFS export: the stock kernel's own server and client, with vitro on two
-/// hosts. This host's kernel need not have NFS, for all of it is inside an emulated machine.
+/// hosts. This host's kernel need not have NFS, for all of it is inside a machine; .NET in a guest is a test of the engine, too.
 /// </summary>
 public sealed class NfsLockTests
 {
     [Fact]
     public async Task A_disk_open_for_writing_on_one_host_is_refused_on_another()
     {
-        var machine = await NfsMachine.RunAsync(TimeSpan.FromMinutes(8));
+        var machine = await NfsMachine.RunAsync(processors: 2, TimeSpan.FromMinutes(4));
 
         Assert.True(machine.Failures.Count == 0, machine.Console);
         Assert.True(machine.Clients == 2, "the server saw other than two hosts: " + machine.Console);

@@ -1,17 +1,19 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
+using Vitro.Configuration;
+using Vitro.SystemTests.Linux;
+using Vitro.WorkerProcess;
 using Xunit;
 
 namespace Vitro.SystemTests.Nfs;
 
 /// <summary>
-/// An emulated machine (QEMU's translator) under the stock Debian kernel, whose NFS server two network namespaces mount as
-/// two hosts; vitro and the .NET runtime of these tests are in its initial RAM disk.
+/// A machine under the stock Debian kernel, whose NFS server two network namespaces mount as two hosts; vitro and the .NET
+/// runtime of these tests are in its initial RAM disk.
 /// </summary>
 internal sealed class NfsMachine
 {
-    private const string Emulator = "qemu-system-x86_64";
     private readonly List<string> _lines = [];
 
     /// <summary>What vitro was told, how it ended and what it said, in order.</summary>
@@ -25,17 +27,14 @@ internal sealed class NfsMachine
 
     internal string Console => string.Join('\n', _lines);
 
-    internal static async Task<NfsMachine> RunAsync(TimeSpan limit)
+    internal static async Task<NfsMachine> RunAsync(int processors, TimeSpan limit)
     {
-        Assert.SkipUnless(
-            (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Any(folder => File.Exists(Path.Combine(folder, Emulator))),
-            $"{Emulator} is not installed: 'apt-get install qemu-system-x86' as root.");
         var machine = new NfsMachine();
         var folder = Path.Combine(Path.GetTempPath(), $"vitro-nfs-{Guid.NewGuid():N}");
         Directory.CreateDirectory(folder);
         try
         {
-            await machine.EmulateAsync(MakeInitrd(folder), limit);
+            await machine.RunAsync(MakeInitrd(folder), processors, limit);
             machine.Read();
             return machine;
         }
@@ -65,33 +64,17 @@ internal sealed class NfsMachine
         return initrd;
     }
 
-    private async Task EmulateAsync(string initrd, TimeSpan limit)
+    private async Task RunAsync(string initrd, int processors, TimeSpan limit)
     {
-        string[] arguments =
-        [
-            "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1G", "-display", "none", "-serial", "stdio", "-monitor", "none",
-            "-no-reboot", "-nic", "none", "-kernel", Linux.LinuxImage.Kernel, "-initrd", initrd, "-append", "console=ttyS0 quiet panic=-1",
-        ];
-        using var process = Process.Start(new ProcessStartInfo(Emulator, arguments) { RedirectStandardOutput = true, UseShellExecute = false })!;
-        using var patience = new CancellationTokenSource(limit, TimeProvider.System);
-        try
+        var definition = LinuxImage.DefineWithoutDisk(processors) with
         {
-            while (await process.StandardOutput.ReadLineAsync(patience.Token) is { } line)
-            {
-                _lines.Add(line.TrimEnd());
-            }
-        }
-        catch (OperationCanceledException)
-        {
-            Failures.Add(string.Create(CultureInfo.InvariantCulture, $"Stopped after {limit}."));
-        }
-
-        if (!process.HasExited)
-        {
-            process.Kill();
-        }
-
-        await process.WaitForExitAsync(CancellationToken.None);
+            MemoryBytes = 1 << 30,
+            Boot = new LinuxBootDefinition { Kernel = LinuxImage.Kernel, Initrd = [initrd], CommandLine = "console=ttyS0 quiet panic=-1" },
+        };
+        await using var machine = RunningMachine.Start(definition);
+        await machine.ExpectAsync("NFS DONE", limit);
+        Assert.Equal(MachineEndKind.PowerOff, (await machine.EndAsync(limit)).Kind);
+        _lines.AddRange(machine.Serial.Text.Split('\n').Select(line => line.TrimEnd()));
     }
 
     private void Read()
@@ -122,11 +105,6 @@ internal sealed class NfsMachine
             {
                 output.Add(line);
             }
-        }
-
-        if (!_lines.Contains("NFS DONE"))
-        {
-            Failures.Add("The script did not reach its end.");
         }
     }
 
