@@ -14,14 +14,8 @@ public sealed class KilledWorkerTests
     {
         Assert.SkipUnless(File.Exists("/usr/sbin/e2fsck"), "e2fsck is not installed: 'apt-get install e2fsprogs' as root.");
         using var folder = new TemporaryFolder();
-        using var raw = LinuxImage.CopyRawRootDisk();
-        var disk = raw.Path;
-        if (format == "vhdx")
-        {
-            disk = folder["root.vhdx"];
-            Assert.Equal(0, (await VitroProcess.RunAsync(folder.Path, "vhd", "convert", raw.Path, disk)).ExitCode);
-        }
-
+        using var root = format == "vhdx" ? LinuxImage.CopyRootDisk() : LinuxImage.CopyRawRootDisk();
+        var disk = root.Path;
         await using var vitro = VitroProcess.Start(
             folder.Path, "run", "--name", "killed", "--memory", "512M", "--kernel", LinuxImage.Kernel, "--initrd", LinuxImage.Initrd,
             "--append", "console=ttyS0 quiet", "--disk", disk);
@@ -32,7 +26,7 @@ public sealed class KilledWorkerTests
         await vitro.KillAsync();
 
         Assert.Equal(0, (await VitroProcess.RunAsync(folder.Path, "vhd", "check", disk)).ExitCode);
-        var content = raw.Path;
+        var content = root.Path;
         if (format == "vhdx")
         {
             content = folder["after.img"];

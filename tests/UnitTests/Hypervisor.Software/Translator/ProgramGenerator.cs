@@ -303,7 +303,8 @@ internal static class ProgramGenerator
         }
     }
 
-    private static void Close(List<byte> code, List<(int Place, int Left)> open, bool all)
+    /// <summary>Lets the branches of <paramref name="open"/> that have had their instructions, or all, lead to the present end of the code.</summary>
+    internal static void Close(List<byte> code, List<(int Place, int Left)> open, bool all)
     {
         for (var n = open.Count - 1; n >= 0; n--)
         {

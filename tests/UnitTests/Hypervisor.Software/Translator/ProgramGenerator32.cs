@@ -338,26 +338,7 @@ internal sealed class ProgramGenerator32
         }
     }
 
-    private void Close(bool all)
-    {
-        for (var n = _open.Count - 1; n >= 0; n--)
-        {
-            var (place, left) = _open[n];
-            if (!all && left > 0)
-            {
-                _open[n] = (place, left - 1);
-                continue;
-            }
-
-            var distance = BitConverter.GetBytes(_code.Count - (place + 4));
-            for (var part = 0; part < 4; part++)
-            {
-                _code[place + part] = distance[part];
-            }
-
-            _open.RemoveAt(n);
-        }
-    }
+    private void Close(bool all) => ProgramGenerator.Close(_code, _open, all);
 
     private void Emit32(int value) => _code.AddRange(BitConverter.GetBytes(value));
 
