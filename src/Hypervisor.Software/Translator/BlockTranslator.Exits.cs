@@ -1,0 +1,200 @@
+using System.Runtime.InteropServices;
+using Vitro.Hypervisor.Software.Decoding;
+using Vitro.Hypervisor.Software.Emitter;
+
+namespace Vitro.Hypervisor.Software.Translator;
+
+/// <content>How a block is left: for the interpreter and the dispatcher, which code that lies apart does, and for other blocks.</content>
+internal unsafe ref partial struct BlockTranslator
+{
+    // Leaves for the interpreter to execute the present instruction, and comes back after it.
+    private void EmitInterpret()
+    {
+        RestoreFlags(scratchFree: true);
+        _in = default;
+        _c.Byte(0xE9);
+        AddCold(ColdKind.Interpret);
+        _c.Int32(0);
+    }
+
+    // lea rdi, [record]; jmp leave; record. Resume counts from the start of this sequence.
+    private void EmitRecordExit(ExitKind kind, ushort index, byte* start, int resume)
+    {
+        _c.Bytes([0x48, 0x8D, 0x3D]);
+        _c.Int32(5);
+        EmitJump(_owner.Leave);
+        EmitRecord(kind, index, resume == 0 ? null : start + resume);
+    }
+
+    private void EmitRecord(ExitKind kind, ushort index, byte* resume, byte* retry = null)
+    {
+        var record = (ExitRecord*)_c.Cursor;
+        record->Block = _block;
+        record->Kind = kind;
+        record->Index = index;
+        record->Resume = resume == null ? 0 : (int)(resume - (byte*)record);
+        record->Retry = retry == null ? 0 : (int)(retry - (byte*)record);
+        Skip(sizeof(ExitRecord));
+    }
+
+    private void Skip(int bytes) => _c = new CodeEmitter(_c.Cursor + bytes, _c.Remaining - bytes, _c.Executable - _c.Cursor);
+
+    private void EmitJump(byte* executableTarget)
+    {
+        _c.Byte(0xE9);
+        _c.Int32((int)(executableTarget - (_c.Executable + 4)));
+    }
+
+    private void AddCold(ColdKind kind)
+    {
+        var cold = _colds + _coldCount++;
+        cold->Place = (int*)_c.Cursor;
+        cold->Kind = kind;
+        cold->Index = _index;
+        cold->FlagsParked = _flagsParked;
+        cold->In = _in;
+    }
+
+    private void EmitColds()
+    {
+        for (var n = 0; n < _coldCount; n++)
+        {
+            var cold = _colds + n;
+            var distance = (int)(_c.Cursor - ((byte*)cold->Place + 4));
+            *cold->Place = distance;
+            switch (cold->Kind)
+            {
+                case ColdKind.Request:
+                    EmitRecordExit(ExitKind.Request, 0, _c.Cursor, 0);
+                    break;
+                case ColdKind.Interpret:
+                    EmitInterpretCold(cold);
+                    break;
+                case ColdKind.MissedLoad or ColdKind.MissedStore:
+                    EmitMissCold(cold);
+                    break;
+                case ColdKind.LoadGroup or ColdKind.StoreGroup:
+                    EmitGroupCold(cold);
+                    break;
+                case ColdKind.Vectors or ColdKind.X87:
+                    EmitVectorsCold(cold);
+                    break;
+                case ColdKind.Taken:
+                    EmitRecordExit(ExitKind.Taken, (ushort)cold->Index, _c.Cursor, 0);
+                    _block->Taken = cold->Place;
+                    _block->TakenUnlinked = distance;
+                    break;
+                case ColdKind.FallThrough:
+                    EmitRecordExit(ExitKind.FallThrough, (ushort)cold->Index, _c.Cursor, 0);
+                    _block->FallThrough = cold->Place;
+                    _block->FallThroughUnlinked = distance;
+                    break;
+                default:
+                    EmitFarJump(AddressOf((_instructions + cold->Index)->Immediate));
+                    break;
+            }
+        }
+
+        _flagsParked = false;
+    }
+
+    // To another page: through the jump cache.
+    private void EmitFarJump(ulong target)
+    {
+        EmitConstant(T0, target);
+        _c.RegisterMemory(
+            OpcodePrefix.None, OpcodeMap.Primary, 0xFF, false, 4, HostRegister.Rsp,
+            StateLayout.JumpTable(_block->Privilege) + ((int)(target & (JumpCache.Slots - 1)) * 8));
+    }
+
+    // RDI is the target.
+    private void EmitIndirectJump()
+    {
+        _c.Bytes([0x0F, 0xB7, 0xCF]); // movzx ecx, di
+        _c.Byte(0xFF);
+        _c.Byte(0x84 | (4 << 3));
+        _c.Byte((3 << 6) | (T1 << 3) | Sp);
+        _c.Int32(StateLayout.JumpTable(_block->Privilege));
+    }
+
+    // Whether a branch may be linked: to an instruction that lies in the block's page, all of it.
+    private readonly bool IsLinkable(ulong offset)
+    {
+        var target = AddressOf(offset);
+        if (((target ^ _linear) & ~0xFFFUL) != 0 || _block->Block->SecondHost != null)
+        {
+            return false;
+        }
+
+        var inPage = 4096 - (int)(target & 0xFFF);
+        DecodedInstruction instruction;
+        return inPage >= Decoder.MaximumLength
+            || Decoder.Decode(_block->Block->HostPc + (long)offset, inPage, (VpMode)_block->Block->Mode, 0, &instruction) != DecodeStatus.NeedMore;
+    }
+
+    private void EmitFallThrough(ulong offset)
+    {
+        if (!IsLinkable(offset))
+        {
+            EmitFarJump(AddressOf(offset));
+            return;
+        }
+
+        AlignDisplacement(1);
+        _c.Byte(0xE9);
+        AddCold(ColdKind.FallThrough);
+        _c.Int32(0);
+    }
+
+    private void EmitTaken(ulong offset)
+    {
+        if (!IsLinkable(offset))
+        {
+            EmitFarJump(AddressOf(offset));
+            return;
+        }
+
+        AlignDisplacement(1);
+        _c.Byte(0xE9);
+        AddCold(ColdKind.Taken);
+        _c.Int32(0);
+    }
+
+    // Displacements that are patched while others run are aligned.
+    private void AlignDisplacement(int opcodeLength)
+    {
+        while ((((nuint)_c.Cursor + (nuint)opcodeLength) & 3) != 0)
+        {
+            _c.Byte(0x90);
+        }
+    }
+
+    private enum ColdKind
+    {
+        Interpret,
+        MissedLoad,
+        MissedStore,
+        LoadGroup,
+        StoreGroup,
+        Vectors,
+        X87,
+        Request,
+        Taken,
+        FallThrough,
+        FarTaken,
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    private struct Cold
+    {
+        public int* Place;
+        public ColdKind Kind;
+        public int Index;
+        public bool FlagsParked;
+        public HostRegisters In;
+
+        // Of groups: the last instruction, and whether the flags are parked behind it.
+        public int Last;
+        public bool ParkedBehind;
+    }
+}
