@@ -64,8 +64,9 @@ public abstract class VirtualDisk : IBlockDevice
         var slice = new BufferSlice(buffers, 0, (int)TotalLength(buffers));
         try
         {
-            return slice.Length is >= SplitRead.From and <= InlineLimit ? SplitRead.Read(this, offset, slice)
-                : slice.Length <= InlineLimit && Read(offset, slice, cachedOnly: true) ? ValueTask.CompletedTask
+            return slice.Length > InlineLimit ? BlockRequest.StartRead(this, offset, slice)
+                : SplitRead.Suits(this, offset, slice.Length) ? SplitRead.Read(this, offset, slice)
+                : Read(offset, slice, cachedOnly: true) ? ValueTask.CompletedTask
                 : BlockRequest.StartRead(this, offset, slice);
         }
         catch (IOException error)
