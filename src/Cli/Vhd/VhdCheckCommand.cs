@@ -16,11 +16,12 @@ internal static class VhdCheckCommand
         var json = VhdConsole.Json();
         var share = VhdConsole.ForceShare();
         var command = new Command("check", "Prove a disk's file sound, or say what is wrong.") { path, repair, json, share };
-        VhdConsole.Run(command, (result, _) =>
+        VhdConsole.Run(command, (result, cancellation) =>
         {
             var report = DiskCheck.Run(
                 result.GetValue(path)!, result.GetValue(repair),
-                new DiskOpenOptions { Locking = result.GetValue(share) ? DiskLocking.None : DiskLocking.Normal });
+                new DiskOpenOptions { Locking = result.GetValue(share) ? DiskLocking.None : DiskLocking.Normal },
+                VhdConsole.Progress("Checking"), cancellation);
             if (result.GetValue(json))
             {
                 VhdConsole.PrintJson(report);

@@ -12,11 +12,12 @@ internal static class VhdInfoCommand
         var json = VhdConsole.Json();
         var share = VhdConsole.ForceShare();
         var command = new Command("info", "Show what a disk is.") { path, json, share };
-        VhdConsole.Run(command, (result, _) =>
+        VhdConsole.Run(command, (result, cancellation) =>
         {
             var info = DiskInfo.Of(
                 result.GetValue(path)!,
-                new DiskOpenOptions { ReadOnly = true, Locking = result.GetValue(share) ? DiskLocking.None : DiskLocking.Normal });
+                new DiskOpenOptions { ReadOnly = true, Locking = result.GetValue(share) ? DiskLocking.None : DiskLocking.Normal },
+                cancellation: cancellation);
             if (result.GetValue(json))
             {
                 VhdConsole.PrintJson(info);

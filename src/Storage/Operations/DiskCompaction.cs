@@ -32,15 +32,19 @@ public static class DiskCompaction
                 throw new BlockIOException($"{path}: only dynamic and differencing disks can be compacted.");
             }
 
+            // First the disk is looked through, then what lies at the file's end is moved.
             var before = disk.DataFile.Length;
-            disk.ReleaseZeroBlocks(readContent: mode == CompactionMode.Full, progress, cancellation);
+            var total = disk.Length + before;
+            disk.ReleaseZeroBlocks(readContent: mode == CompactionMode.Full, done => progress?.Report(new DiskProgress(done, total)), cancellation);
             if (disk is VhdxDisk vhdx)
             {
                 vhdx.Flush(); // a bitmap must be there as long as the table on the storage has a block that needs it
                 vhdx.ReleaseUnusedBitmaps();
             }
 
-            new ExtentCompactor(disk, progress, cancellation).Run();
+            new ExtentCompactor(
+                disk, moved => progress?.Report(new DiskProgress(disk.Length + Math.Min(moved, before), total)), cancellation).Run();
+            progress?.Report(new DiskProgress(total, total));
             return before - disk.DataFile.Length;
         }
         finally

@@ -1,4 +1,5 @@
 using Vitro.Storage.Disks;
+using Vitro.Storage.Operations;
 using Vitro.Storage.Sparse;
 using Vitro.Storage.Vhd;
 using Vitro.Storage.Vhdx;
@@ -61,12 +62,13 @@ public sealed record DiskInfo
 
     /// <summary>Reads a disk's description; writes nothing.</summary>
     /// <exception cref="BlockIOException">The disk cannot be opened.</exception>
-    public static DiskInfo Of(string path, DiskOpenOptions? options = null)
+    public static DiskInfo Of(
+        string path, DiskOpenOptions? options = null, IProgress<DiskProgress>? progress = null, CancellationToken cancellation = default)
     {
         var disk = DiskFactory.Open(path, (options ?? new DiskOpenOptions()) with { ReadOnly = true });
         try
         {
-            return Of(disk);
+            return Of(disk, progress, cancellation);
         }
         finally
         {
@@ -75,9 +77,10 @@ public sealed record DiskInfo
     }
 
     /// <summary>Describes an open disk.</summary>
-    public static DiskInfo Of(VirtualDisk disk)
+    public static DiskInfo Of(VirtualDisk disk, IProgress<DiskProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(disk);
+        var meter = new WorkMeter(disk.Length, progress, cancellation);
         var parents = new List<string>();
         for (var parent = disk.Parent; parent is not null; parent = parent.Parent)
         {
@@ -85,7 +88,9 @@ public sealed record DiskInfo
         }
 
         var mapped = disk as BlockMappedDisk;
-        var (blocks, breaks) = mapped is null ? (0, 0) : CountBlocks(mapped);
+        var (blocks, breaks) = mapped is null ? (0, 0) : CountBlocks(mapped, cancellation);
+        var minimum = DiskResize.MinimumLength(disk, meter);
+        meter.Finish();
         return new DiskInfo
         {
             Path = disk.Path,
@@ -93,7 +98,7 @@ public sealed record DiskInfo
             Kind = disk.Kind,
             Length = disk.Length,
             FileLength = mapped?.DataFile.Length ?? (File.Exists(disk.Path) ? new FileInfo(disk.Path).Length : disk.Length),
-            MinimumLength = DiskResize.MinimumLength(disk),
+            MinimumLength = minimum,
             BlockSize = mapped?.BlockSize ?? 0,
             LogicalSectorSize = disk.LogicalSectorSize,
             PhysicalSectorSize = disk.PhysicalSectorSize,
@@ -108,7 +113,7 @@ public sealed record DiskInfo
         };
     }
 
-    private static (long Blocks, long Breaks) CountBlocks(BlockMappedDisk disk)
+    private static (long Blocks, long Breaks) CountBlocks(BlockMappedDisk disk, CancellationToken cancellation)
     {
         long blocks = 0;
         long breaks = 0;
@@ -116,6 +121,7 @@ public sealed record DiskInfo
         var stride = disk is VhdDisk vhd ? vhd.ExtentSize : disk.BlockSize;
         for (long block = 0; block < disk.BlockCount; block++)
         {
+            cancellation.ThrowIfCancellationRequested();
             var entry = disk.Lookup(block);
             if (entry.State is BlockState.Present or BlockState.Partial)
             {

@@ -16,14 +16,19 @@ public static class DiskResize
     /// <param name="path">The disk; not a parent in use.</param>
     /// <param name="length">Bytes, a multiple of the sector size; 0 is the least that is allowed.</param>
     /// <param name="options">How to open.</param>
+    /// <param name="progress">Told of the disk that has been looked through for content, in bytes.</param>
+    /// <param name="cancellation">Ends the resize before anything is changed.</param>
     /// <exception cref="BlockIOException">The length is not allowed, the disk is in use, or the file fails.</exception>
-    public static void Resize(string path, long length, DiskOpenOptions? options = null)
+    public static void Resize(
+        string path, long length, DiskOpenOptions? options = null,
+        IProgress<DiskProgress>? progress = null, CancellationToken cancellation = default)
     {
         options ??= new DiskOpenOptions();
         var disk = DiskFactory.Open(path, options with { ReadOnly = false });
         try
         {
-            var minimum = MinimumLength(disk);
+            var meter = new WorkMeter(disk.Length, progress, cancellation);
+            var minimum = MinimumLength(disk, meter);
             length = length == 0 ? minimum : length;
             if (length % disk.LogicalSectorSize != 0 || length <= 0)
             {
@@ -47,7 +52,7 @@ public static class DiskResize
                 case VhdxDisk vhdx:
                     if (!vhdx.TableHolds(length))
                     {
-                        vhdx.RelocateTable(length);
+                        vhdx.RelocateTable(length, cancellation);
                         disk.Close();
                         disk = vhdx = (VhdxDisk)DiskFactory.Open(path, options with { ReadOnly = false });
                     }
@@ -55,6 +60,8 @@ public static class DiskResize
                     vhdx.SetLength(length);
                     break;
             }
+
+            meter.Finish();
         }
         finally
         {
@@ -63,7 +70,7 @@ public static class DiskResize
     }
 
     /// <summary>The least length the disk can be given.</summary>
-    internal static long MinimumLength(VirtualDisk disk)
+    internal static long MinimumLength(VirtualDisk disk, WorkMeter meter)
     {
         var partitions = PartitionTable.Read(disk);
         long end = 0;
@@ -75,6 +82,7 @@ public static class DiskResize
         {
             for (long offset = 0; offset < disk.Length;)
             {
+                meter.Reached(offset);
                 var content = ChainContent.Describe(disk, below: null, offset, disk.Length - offset, out var length, out _);
                 offset += length;
                 end = content == RangeContent.Data ? offset : end;

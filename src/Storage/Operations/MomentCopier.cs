@@ -23,6 +23,7 @@ internal sealed class MomentCopier : IChangeObserver
     private readonly IProgress<DiskProgress>? _progress;
     private readonly CancellationToken _cancellation;
     private readonly object _gate = new();
+    private readonly object _telling = new();
     private readonly ConcurrentBag<ChunkCopier> _copiers = [];
     private readonly int _granule;
     private readonly long _granules;
@@ -68,7 +69,7 @@ internal sealed class MomentCopier : IChangeObserver
             }
 
             // Requests may still be at granules they claimed: until those are copied, other changes to them must wait.
-            _progress?.Report(new DiskProgress(Math.Max(0, _source.Length - (Volatile.Read(ref _left) * _granule)), _source.Length));
+            Tell();
             lock (_gate)
             {
                 while (_left > 0 && !IsOver)
@@ -168,7 +169,16 @@ internal sealed class MomentCopier : IChangeObserver
                 granule += Math.Max(count, 1);
             }
 
-            _progress?.Report(new DiskProgress(Math.Min(first * _granule, _source.Length), _source.Length));
+            Tell();
+        }
+    }
+
+    // One worker at a time, and what it found before another one did is told before.
+    private void Tell()
+    {
+        lock (_telling)
+        {
+            _progress?.Report(new DiskProgress(Math.Max(0, _source.Length - (Volatile.Read(ref _left) * _granule)), _source.Length));
         }
     }
 

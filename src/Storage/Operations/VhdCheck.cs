@@ -5,7 +5,7 @@ using Vitro.Storage.Vhd;
 namespace Vitro.Storage.Operations;
 
 /// <summary>Checks a VHD file from its footer to its last block.</summary>
-internal sealed class VhdCheck(IDiskFile file, bool repair)
+internal sealed class VhdCheck(IDiskFile file, bool repair, IProgress<DiskProgress>? progress, CancellationToken cancellation)
 {
     private readonly List<DiskProblem> _problems = [];
 
@@ -55,8 +55,10 @@ internal sealed class VhdCheck(IDiskFile file, bool repair)
         var extents = new List<UsedExtent>();
         var bad = new List<long>();
         long allocated = 0;
+        var meter = new WorkMeter(disk.Table.Entries * sizeof(uint), progress, cancellation);
         foreach (var extent in disk.UsedExtents().OrderBy(extent => extent.Offset))
         {
+            meter.Reached(extents.Count * sizeof(uint));
             if (extent.Owner >= 0 && extent.End > file.Length)
             {
                 bad.Add(extent.Owner);
@@ -87,6 +89,7 @@ internal sealed class VhdCheck(IDiskFile file, bool repair)
             disk.DropEntries(bad);
         }
 
+        meter.Finish();
         return (allocated, Math.Max(0, file.Length - VhdFooter.Size - used));
     }
 

@@ -5,7 +5,7 @@ using Vitro.Storage.Vhdx;
 namespace Vitro.Storage.Operations;
 
 /// <summary>Checks a VHDX file from its headers to its last block.</summary>
-internal sealed class VhdxCheck(IDiskFile file, bool repair)
+internal sealed class VhdxCheck(IDiskFile file, bool repair, IProgress<DiskProgress>? progress, CancellationToken cancellation)
 {
     private readonly List<DiskProblem> _problems = [];
 
@@ -89,24 +89,27 @@ internal sealed class VhdxCheck(IDiskFile file, bool repair)
     private (long Allocated, long Unused) CheckTable(VhdxDisk disk)
     {
         var length = disk.DataFile.Length;
-        var extents = new List<UsedExtent>();
+        var extents = new List<UsedExtent>(disk.StructureExtents());
         var bad = new List<long>();
         long allocated = 0;
-        foreach (var extent in disk.UsedExtents())
-        {
-            if (extent.Owner >= 0 && (extent.Offset < VhdxLayout.Megabyte || extent.End > length))
-            {
-                bad.Add(extent.Owner);
-                AddEntry(disk, extent.Owner, $"it points to {extent.Length} bytes at {extent.Offset}, outside the file");
-                continue;
-            }
-
-            extents.Add(extent);
-            allocated += extent.Owner >= 0 ? extent.Length : 0;
-        }
-
+        var meter = new WorkMeter(disk.Geometry.Entries * sizeof(ulong), progress, cancellation);
         for (long index = 0; index < disk.Geometry.Entries; index++)
         {
+            meter.Reached(index * sizeof(ulong));
+            if (disk.TryUsedExtent(index, out var extent))
+            {
+                if (extent.Offset < VhdxLayout.Megabyte || extent.End > length)
+                {
+                    bad.Add(index);
+                    AddEntry(disk, index, $"it points to {extent.Length} bytes at {extent.Offset}, outside the file");
+                }
+                else
+                {
+                    extents.Add(extent);
+                    allocated += extent.Length;
+                }
+            }
+
             var state = disk.Bat[index].State;
             var isBitmap = index % (disk.Geometry.ChunkRatio + 1L) == disk.Geometry.ChunkRatio;
             if ((int)state is 4 or 5 || (state == BatState.PartiallyPresent && (isBitmap || !disk.Metadata.HasParent)))
@@ -141,6 +144,7 @@ internal sealed class VhdxCheck(IDiskFile file, bool repair)
             disk.DropEntries(bad);
         }
 
+        meter.Finish();
         return (allocated, Math.Max(0, length - used));
     }
 

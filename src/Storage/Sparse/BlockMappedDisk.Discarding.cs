@@ -15,9 +15,9 @@ internal abstract partial class BlockMappedDisk
 
     /// <summary>Gives back every block that holds nothing but zeroes.</summary>
     /// <param name="readContent">Reads blocks; else only those that are holes of the file are found.</param>
-    /// <param name="progress">Told now and then.</param>
+    /// <param name="progress">Told how many bytes of the disk were looked through.</param>
     /// <param name="cancellation">Stops between blocks.</param>
-    internal void ReleaseZeroBlocks(bool readContent, IProgress<DiskProgress>? progress, CancellationToken cancellation)
+    internal void ReleaseZeroBlocks(bool readContent, Action<long> progress, CancellationToken cancellation)
     {
         Modify();
         var buffer = readContent ? new byte[1 << 20] : [];
@@ -29,7 +29,7 @@ internal abstract partial class BlockMappedDisk
                 ReleaseBlock(block, mustBeZero: true);
             }
 
-            progress?.Report(new DiskProgress(block << _blockShift, _length));
+            progress(block << _blockShift);
         }
     }
 

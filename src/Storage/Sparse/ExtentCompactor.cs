@@ -7,7 +7,10 @@ namespace Vitro.Storage.Sparse;
 /// A batch of moves is copied, made durable, and only then does the table point to the copies; the originals are gaps for the next
 /// batch, not for this one. So at every moment the durable table points to intact extents.
 /// </remarks>
-internal sealed class ExtentCompactor(BlockMappedDisk disk, IProgress<DiskProgress>? progress, CancellationToken cancellation)
+/// <param name="disk">The disk, used by nobody else.</param>
+/// <param name="progress">Told how many bytes were moved.</param>
+/// <param name="cancellation">Stops between extents.</param>
+internal sealed class ExtentCompactor(BlockMappedDisk disk, Action<long> progress, CancellationToken cancellation)
 {
     private const long BatchBytes = 256 << 20;
 
@@ -58,7 +61,7 @@ internal sealed class ExtentCompactor(BlockMappedDisk disk, IProgress<DiskProgre
             gaps[next] = (target + extent.Length, gaps[next].Length - extent.Length);
             batch += extent.Length;
             moved += extent.Length;
-            progress?.Report(new DiskProgress(moved, disk.DataFile.Length));
+            progress(moved);
         }
 
         return batch > 0;

@@ -24,7 +24,7 @@ internal sealed partial class VhdxDisk
 
     /// <summary>Moves the table to a longer region at the end of the file; the disk must just have been opened.</summary>
     /// <remarks>The region tables decide which table counts: the first copy is durable before the second is touched.</remarks>
-    internal void RelocateTable(long length)
+    internal void RelocateTable(long length, CancellationToken cancellation)
     {
         Modify();
         var regionLength = GeometryFor(length).RegionLength;
@@ -32,6 +32,7 @@ internal sealed partial class VhdxDisk
         var buffer = new byte[VhdxLayout.Megabyte];
         for (long done = 0; done < Regions.Bat.Length; done += buffer.Length)
         {
+            cancellation.ThrowIfCancellationRequested(); // what the file has grown by meanwhile is used by the next that needs room
             _ = DataFile.Read((long)Regions.Bat.FileOffset + done, buffer);
             if (buffer.AsSpan().ContainsAnyExcept((byte)0))
             {
@@ -155,21 +156,37 @@ internal sealed partial class VhdxDisk
 
     internal override IEnumerable<UsedExtent> UsedExtents()
     {
+        foreach (var extent in StructureExtents())
+        {
+            yield return extent;
+        }
+
+        for (long index = 0; index < _geometry.Entries; index++)
+        {
+            if (TryUsedExtent(index, out var extent))
+            {
+                yield return extent;
+            }
+        }
+    }
+
+    /// <summary>What an entry of the table holds of the file; false when that is nothing.</summary>
+    internal bool TryUsedExtent(long index, out UsedExtent extent)
+    {
+        var entry = Bat[index];
+        var isBitmap = index % (_geometry.ChunkRatio + 1L) == _geometry.ChunkRatio;
+        extent = new UsedExtent(entry.FileOffset, isBitmap ? VhdxLayout.Megabyte : BlockSize, index);
+        return entry.State is BatState.FullyPresent or BatState.PartiallyPresent;
+    }
+
+    /// <summary>Where the file's structures are.</summary>
+    internal IEnumerable<UsedExtent> StructureExtents()
+    {
         yield return new UsedExtent(0, VhdxLayout.HeaderSectionLength, -1);
         yield return new UsedExtent((long)Header.LogOffset, Header.LogLength, -1);
         foreach (var region in Regions.Regions)
         {
             yield return new UsedExtent((long)region.FileOffset, region.Length, -1);
-        }
-
-        for (long index = 0; index < _geometry.Entries; index++)
-        {
-            var entry = Bat[index];
-            var isBitmap = index % (_geometry.ChunkRatio + 1L) == _geometry.ChunkRatio;
-            if (entry.State is BatState.FullyPresent or BatState.PartiallyPresent)
-            {
-                yield return new UsedExtent(entry.FileOffset, isBitmap ? VhdxLayout.Megabyte : BlockSize, index);
-            }
         }
     }
 
