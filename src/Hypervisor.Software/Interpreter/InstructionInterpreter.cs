@@ -174,9 +174,14 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
         _state->SystemFlags &= ~RFlags.Rf;
         _state->InterruptShadow = 0;
         var wasStepping = (_state->SystemFlags & RFlags.Tf) != 0;
+        _vp.BeginStep();
         if (StepOnce(CodeCache.SingleInstruction))
         {
             _ = _vp.HitsTrap(wasStepping);
+        }
+        else
+        {
+            _vp.ForgetDataAccesses();
         }
 
         if (_state->FaultVector >= 0 && _vp.DeliverFault() == InstructionResult.Leave)

@@ -10,6 +10,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
     private const ulong Dr7GeneralDetect = 1 << 13;
 
     private bool _debugIsFault;
+    private bool _isStepTrapDecided;
     private ulong _watchHits;
 
     /// <summary>
@@ -53,7 +54,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
     {
         var hits = _watchHits;
         _watchHits = 0;
-        if (wasStepping)
+        if (wasStepping && !_isStepTrapDecided)
         {
             hits |= Dr6SingleStep;
         }
@@ -68,6 +69,28 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
         _debugIsFault = false;
         Fault.Raise(State, Fault.Debug);
         return true;
+    }
+
+    /// <summary>An instruction begins in stepping mode: what the one before left behind when it faulted is forgotten.</summary>
+    internal void BeginStep() => _isStepTrapDecided = false;
+
+    /// <summary>The instruction faulted: what it accessed before is not reported.</summary>
+    internal void ForgetDataAccesses() => _watchHits = 0;
+
+    /// <summary>
+    /// SYSCALL and SYSRET: the TF they leave decides whether a single step traps behind them, at their target, not the one they found. INT
+    /// and its like clear it. To be called last.
+    /// </summary>
+    private void StepByNewFlags()
+    {
+        _isStepTrapDecided = true;
+        if ((State->SystemFlags & RFlags.Tf) != 0)
+        {
+            State->Dr[6] = (State->Dr[6] & ~0xFUL) | _watchHits | Dr6SingleStep | Dr6Fixed;
+            _watchHits = 0;
+            _debugIsFault = false;
+            Fault.Raise(State, Fault.Debug);
+        }
     }
 
     /// <summary>A data access while breakpoints on data are armed.</summary>

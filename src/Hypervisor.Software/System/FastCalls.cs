@@ -37,6 +37,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
         State->Cpl = 0;
         LazyFlags.SetRflags(State, flags & ~(State->SyscallMask | RFlags.Rf));
         UpdateMode();
+        StepByNewFlags();
         return true;
     }
 
@@ -62,6 +63,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
         LazyFlags.SetRflags(State, (State->Gpr[11] & RFlags.Defined & ~(ulong)(RFlags.Rf | RFlags.Vm)) | RFlags.Fixed);
         UpdateMode();
         NoteFlagsLoaded(old);
+        StepByNewFlags();
         return true;
     }
 

@@ -30,6 +30,12 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
             return InstructionResult.Fault;
         }
 
+        if ((State->Mode & (uint)VpMode.Stepping) == 0)
+        {
+            // The next instruction would clear it, which only code that is stepped does; it must not hide a breakpoint set later.
+            State->SystemFlags &= ~RFlags.Rf;
+        }
+
         State->NmiBlocked = 0;
         RestoreDeferredRequests();
         return InstructionResult.Jump;

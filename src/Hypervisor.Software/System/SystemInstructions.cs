@@ -61,9 +61,9 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
             case Operation.Int:
                 return IsVirtual8086 && Iopl < 3
                     ? Raised(Fault.Protection(State))
-                    : Jumped(TryDeliver((byte)instruction->Immediate, EventKind.Software, false, 0, next, CurrentFlags));
+                    : Interrupted(TryDeliver((byte)instruction->Immediate, EventKind.Software, false, 0, next, CurrentFlags));
             case Operation.Int3:
-                return Jumped(TryDeliver(Fault.Breakpoint, EventKind.Software, false, 0, next, CurrentFlags));
+                return Interrupted(TryDeliver(Fault.Breakpoint, EventKind.Software, false, 0, next, CurrentFlags));
             case Operation.Into:
                 if (IsCode64)
                 {
@@ -72,9 +72,9 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
 
                 return (LazyFlags.Get(State) & LazyFlags.Overflow) == 0
                     ? InstructionResult.Next
-                    : Jumped(TryDeliver(Fault.Overflow, EventKind.Software, false, 0, next, CurrentFlags));
+                    : Interrupted(TryDeliver(Fault.Overflow, EventKind.Software, false, 0, next, CurrentFlags));
             case Operation.Int1:
-                return Jumped(TryDeliver(Fault.Debug, EventKind.PrivilegedSoftware, false, 0, next, CurrentFlags));
+                return Interrupted(TryDeliver(Fault.Debug, EventKind.PrivilegedSoftware, false, 0, next, CurrentFlags));
             case Operation.Bound:
                 return ExecuteBound(instruction);
             case Operation.Iret:
@@ -132,6 +132,13 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
 
     /// <summary>RIP was set, or a fault raised.</summary>
     private static InstructionResult Jumped(bool done) => done ? InstructionResult.Jump : InstructionResult.Fault;
+
+    // The handler begins with TF clear: what interrupted itself is not followed by a single step.
+    private InstructionResult Interrupted(bool done)
+    {
+        _isStepTrapDecided = done;
+        return Jumped(done);
+    }
 
     private static InstructionResult Completed(bool done) => done ? InstructionResult.Next : InstructionResult.Fault;
 

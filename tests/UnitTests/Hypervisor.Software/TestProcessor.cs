@@ -37,7 +37,8 @@ internal sealed unsafe class TestProcessor : IInterceptHandler, ILocalInterruptC
     private readonly VmClock _clock = new(new FakeTimeProvider());
     private readonly SoftwarePartition _partition;
 
-    public TestProcessor()
+    /// <summary>Creates it, on the interpreter unless another way of execution is given.</summary>
+    public TestProcessor(IExecutionFactory? execution = null)
     {
         _gpa = new GpaSpace(_ram);
         _partition = new SoftwarePartition(
@@ -50,7 +51,7 @@ internal sealed unsafe class TestProcessor : IInterceptHandler, ILocalInterruptC
                 Intercepts = this,
                 InterruptControllers = [this],
             },
-            new InterpreterFactory());
+            execution ?? new InterpreterFactory());
     }
 
     public SoftwareVirtualProcessor Vp => _partition.Processors[0];
