@@ -8,7 +8,16 @@ namespace Vitro.Hypervisor.Kvm;
 /// <summary>The engine that runs guests on the host's processor through /dev/kvm.</summary>
 public sealed class KvmEngine : IHypervisorEngine
 {
+    private readonly KvmAccelerations? _accelerations;
     private readonly Lazy<HostExamination> _examination = new(HostExamination.Run);
+
+    /// <summary>The engine with all that the host's kernel can take over, but for what the environment leaves out.</summary>
+    public KvmEngine()
+    {
+    }
+
+    /// <summary>The engine with a choice of that.</summary>
+    internal KvmEngine(KvmAccelerations accelerations) => _accelerations = accelerations;
 
     /// <inheritdoc/>
     public string Name => "kvm";
@@ -63,7 +72,7 @@ public sealed class KvmEngine : IHypervisorEngine
         }
 
         using var device = Open();
-        return new KvmPartition(device, options);
+        return new KvmPartition(device, options, _accelerations ?? KvmAccelerations.Choose());
     }
 
     private static CpuidTable Offer(CpuModel model)

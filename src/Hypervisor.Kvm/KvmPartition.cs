@@ -23,9 +23,10 @@ internal sealed unsafe class KvmPartition : IPartition
     private readonly KvmLocalApics _apics;
     private readonly KvmVirtualProcessor[] _processors;
     private readonly KvmTimeStampCounter _tsc;
+    private readonly CoalescedWrites? _coalesced;
     private ulong? _stoppedTsc;
 
-    internal KvmPartition(KvmFile device, PartitionOptions options)
+    internal KvmPartition(KvmFile device, PartitionOptions options, KvmAccelerations accelerations)
     {
         Options = options;
         _vm = new KvmFile(device.Call("Creating a virtual machine", KvmRequest.CreateVm));
@@ -33,13 +34,24 @@ internal sealed unsafe class KvmPartition : IPartition
         try
         {
             PrepareMachine();
+            var hasDirtyRings = accelerations.DirtyRing && TryEnableDirtyRings();
             _memory = new MemorySlots(_vm, options.Gpa);
+            var coalescedRing = accelerations.CoalescedWrites ? CoalescedWrites.RingOffset(_vm) : 0;
             _apics = new KvmLocalApics(_vm, _processors);
             var runSize = device.Call("Asking for the size of a processor's shared page", KvmRequest.GetVcpuMmapSize);
             for (var i = 0; i < _processors.Length; i++)
             {
                 var file = new KvmFile(_vm.Call($"Creating virtual processor {i}", KvmRequest.CreateVcpu, (ulong)i));
                 _processors[i] = new KvmVirtualProcessor(this, file, runSize, i);
+                if (hasDirtyRings)
+                {
+                    _memory.AddRing(file);
+                }
+            }
+
+            if (coalescedRing != 0)
+            {
+                _coalesced = new CoalescedWrites(_vm, _processors[0], _processors[0].SharedPages + coalescedRing, options);
             }
 
             // The processors' counters were started together.
@@ -91,6 +103,12 @@ internal sealed unsafe class KvmPartition : IPartition
     internal void Signal(int vpIndex, uint data) => _apics.Send(KvmLocalApics.MessageAddress | ((ulong)(uint)vpIndex << 12), data);
 
     /// <inheritdoc/>
+    public void CoalesceWrites(ushort port) => _coalesced?.Add(port);
+
+    /// <summary>Carries out the writes that the kernel has gathered.</summary>
+    internal void FlushWrites(KvmVirtualProcessor vp) => _coalesced?.Flush(vp);
+
+    /// <inheritdoc/>
     public ulong ReadTsc() => _stoppedTsc ?? _tsc.Read();
 
     /// <inheritdoc/>
@@ -133,6 +151,8 @@ internal sealed unsafe class KvmPartition : IPartition
     /// <inheritdoc/>
     public void Dispose()
     {
+        _coalesced?.Dispose();
+        _memory?.Dispose();
         foreach (var processor in _processors)
         {
             processor?.Dispose();
@@ -140,6 +160,9 @@ internal sealed unsafe class KvmPartition : IPartition
 
         _vm.Dispose();
     }
+
+    private bool TryEnableDirtyRings() =>
+        _vm.Extent(KvmCapability.DirtyLogRing) >= DirtyRing.Size && _vm.TryEnable(KvmCapability.DirtyLogRing, DirtyRing.Size);
 
     private void PrepareMachine()
     {

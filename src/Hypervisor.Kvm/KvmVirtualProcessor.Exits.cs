@@ -39,6 +39,10 @@ internal sealed unsafe partial class KvmVirtualProcessor
                 Counters.EndOfInterrupt++;
                 _partition.OnEndOfInterrupt(_run->EoiVector);
                 return true;
+            case KvmExit.DirtyRingFull:
+                Counters.DirtyRingFull++;
+                _partition.Memory.CollectDirtyPages();
+                return true;
             case KvmExit.InterruptWindowOpen:
             case KvmExit.Interrupted:
             case KvmExit.Halt:
@@ -140,5 +144,6 @@ internal struct ExitCounters
     internal long Msr;
     internal long Hypercalls;
     internal long EndOfInterrupt;
+    internal long DirtyRingFull;
     internal long Windows;
 }

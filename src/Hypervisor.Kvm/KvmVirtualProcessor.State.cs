@@ -198,6 +198,7 @@ internal sealed unsafe partial class KvmVirtualProcessor
         counters.Value("msr", Counters.Msr);
         counters.Value("hypercalls", Counters.Hypercalls);
         counters.Value("end_of_interrupt", Counters.EndOfInterrupt);
+        counters.Value("dirty_ring_full", Counters.DirtyRingFull);
         counters.Value("interrupt_windows", Counters.Windows);
 
         // The shared page holds them as of the last exit; asking the kernel would wait for a running guest.

@@ -53,6 +53,9 @@ internal sealed unsafe partial class KvmVirtualProcessor : IVirtualProcessor, ID
     /// <inheritdoc/>
     public int Index { get; }
 
+    /// <summary>Address of the pages that the kernel shares: struct kvm_run and what lies behind it.</summary>
+    internal nint SharedPages => _runMapping.Address;
+
     /// <summary>Its file.</summary>
     internal KvmFile File { get; }
 
@@ -65,10 +68,11 @@ internal sealed unsafe partial class KvmVirtualProcessor : IVirtualProcessor, ID
             DeliverExternalInterrupt();
             Interlocked.Exchange(ref _inKernel, 1);
             var result = Libc.Ioctl(File.Descriptor, KvmRequest.Run, 0UL);
+            var error = result < 0 ? Marshal.GetLastPInvokeError() : 0;
             Volatile.Write(ref _inKernel, 0);
-            if (result < 0)
+            _partition.FlushWrites(this);
+            if (error != 0)
             {
-                var error = Marshal.GetLastPInvokeError();
                 switch (error)
                 {
                     case KvmFile.Interrupted:

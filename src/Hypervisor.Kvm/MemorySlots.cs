@@ -4,12 +4,13 @@ using Vitro.Hypervisor.Vid;
 
 namespace Vitro.Hypervisor.Kvm;
 
-/// <summary>Keeps KVM's memory slots equal to the regions of a guest physical space, and reads their dirty logs.</summary>
-internal sealed unsafe class MemorySlots : IGpaObserver, IInspectable
+/// <summary>Keeps KVM's memory slots equal to the regions of a guest physical space, and reads what the kernel notes of written pages: rings of the processors where there are, else bitmaps of the regions.</summary>
+internal sealed unsafe class MemorySlots : IGpaObserver, IInspectable, IDisposable
 {
     private readonly KvmFile _vm;
     private readonly GpaSpace _gpa;
     private readonly Lock _gate = new();
+    private readonly List<DirtyRing> _rings = [];
     private readonly List<(uint Slot, GpaRegion Region)> _slots = [];
     private bool _logsDirtyPages;
 
@@ -26,11 +27,11 @@ internal sealed unsafe class MemorySlots : IGpaObserver, IInspectable
         lock (_gate)
         {
             var regions = _gpa.Regions;
+            CollectAll();
             for (var i = _slots.Count - 1; i >= 0; i--)
             {
                 if (!regions.Contains(_slots[i].Region))
                 {
-                    Collect(_slots[i].Slot, _slots[i].Region);
                     Set(_slots[i].Slot, _slots[i].Region, size: 0);
                     _slots.RemoveAt(i);
                 }
@@ -59,11 +60,18 @@ internal sealed unsafe class MemorySlots : IGpaObserver, IInspectable
         // The processor sees the host's stores by itself.
     }
 
+    /// <summary>Written pages are noted in rings of the processors.</summary>
+    internal bool HasRings => _rings.Count != 0;
+
+    /// <summary>Adds a processor's ring of written pages; before the first start.</summary>
+    internal void AddRing(KvmFile processor) => _rings.Add(new DirtyRing(processor));
+
     /// <summary>Has the kernel note which pages the guest writes from now on, or no longer.</summary>
     internal void LogDirtyPages(bool enabled)
     {
         lock (_gate)
         {
+            CollectAll();
             _logsDirtyPages = enabled;
             foreach (var (slot, region) in _slots)
             {
@@ -77,10 +85,16 @@ internal sealed unsafe class MemorySlots : IGpaObserver, IInspectable
     {
         lock (_gate)
         {
-            foreach (var (slot, region) in _slots)
-            {
-                Collect(slot, region);
-            }
+            CollectAll();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (var ring in _rings)
+        {
+            ring.Dispose();
         }
     }
 
@@ -89,7 +103,7 @@ internal sealed unsafe class MemorySlots : IGpaObserver, IInspectable
     {
         lock (_gate)
         {
-            node.Value("logsDirtyPages", _logsDirtyPages);
+            node.Value("logsDirtyPages", _logsDirtyPages).Value("rings", _rings.Count);
             foreach (var (slot, region) in _slots)
             {
                 node.Child("slot" + slot).Hex("start", region.Start).Hex("length", region.Length).Value("access", region.Access.ToString());
@@ -111,13 +125,51 @@ internal sealed unsafe class MemorySlots : IGpaObserver, IInspectable
         _vm.Call($"Mapping the memory at 0x{region.Start:x}", KvmRequest.SetUserMemoryRegion, ref argument);
     }
 
-    private void Collect(uint slot, GpaRegion region)
+    private void CollectAll()
     {
         if (!_logsDirtyPages)
         {
             return;
         }
 
+        if (HasRings)
+        {
+            CollectRings();
+            return;
+        }
+
+        foreach (var (slot, region) in _slots)
+        {
+            CollectBitmap(slot, region);
+        }
+    }
+
+    private void CollectRings()
+    {
+        var taken = false;
+        foreach (var ring in _rings)
+        {
+            while (ring.TryTake(out var slot, out var page))
+            {
+                taken = true;
+                foreach (var (known, region) in _slots)
+                {
+                    if (known == slot && page < region.Length / GuestMemory.PageSize)
+                    {
+                        Mark(region, page);
+                    }
+                }
+            }
+        }
+
+        if (taken)
+        {
+            _vm.Call("Handing back the rings of written pages", KvmRequest.ResetDirtyRings);
+        }
+    }
+
+    private void CollectBitmap(uint slot, GpaRegion region)
+    {
         var bitmap = new ulong[(region.Length / GuestMemory.PageSize + 63) / 64];
         fixed (ulong* words = bitmap)
         {
@@ -129,13 +181,17 @@ internal sealed unsafe class MemorySlots : IGpaObserver, IInspectable
         {
             for (var bits = bitmap[i]; bits != 0; bits &= bits - 1)
             {
-                var page = ((ulong)i * 64) + (ulong)System.Numerics.BitOperations.TrailingZeroCount(bits);
-                var flags = _gpa.PageFlags(region.Start + (page * GuestMemory.PageSize));
-                if (flags != null)
-                {
-                    GpaSpace.SetPageFlag(flags, GpaPageFlags.Dirty);
-                }
+                Mark(region, ((ulong)i * 64) + (ulong)System.Numerics.BitOperations.TrailingZeroCount(bits));
             }
+        }
+    }
+
+    private void Mark(GpaRegion region, ulong page)
+    {
+        var flags = _gpa.PageFlags(region.Start + (page * GuestMemory.PageSize));
+        if (flags != null)
+        {
+            GpaSpace.SetPageFlag(flags, GpaPageFlags.Dirty);
         }
     }
 }

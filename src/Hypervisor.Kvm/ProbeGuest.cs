@@ -40,7 +40,7 @@ internal sealed class ProbeGuest : IInterceptHandler, ILocalInterruptController,
             Clock = _clock,
             Intercepts = this,
             InterruptControllers = [this],
-        });
+        }, KvmAccelerations.Choose());
         _gpa.TryWrite(Code, Program);
     }
 

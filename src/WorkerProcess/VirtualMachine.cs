@@ -86,6 +86,11 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
             InterruptControllers = _chipset.InterruptControllers,
         });
         _partition.StopTime();
+        foreach (var port in _chipset.CoalescablePorts)
+        {
+            _partition.CoalesceWrites(port);
+        }
+
         _hypervisor.Attach(_partition);
         _chipset.AttachProcessors(_partition.VirtualProcessors, _partition.LocalApics);
         _threads = [.. _partition.VirtualProcessors.Select(vp => new VirtualProcessorThread(vp, OnProcessorExit))];

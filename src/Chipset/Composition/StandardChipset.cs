@@ -78,6 +78,13 @@ public sealed class StandardChipset : IVirtualDevice
     /// <summary>COM1 to COM4; null where the machine has none.</summary>
     public IReadOnlyList<Uart?> SerialPorts { get; }
 
+    /// <summary>
+    /// Ports where a write may come late: what serial ports transmit. A driver looks at another register before or after it, which
+    /// brings the writes along.
+    /// </summary>
+    public IEnumerable<ushort> CoalescablePorts =>
+        ChipsetPorts.SerialPorts.Where((_, i) => SerialPorts[i] is not null).Select(first => (ushort)(first + UartSpec.Data));
+
     /// <summary>Every device, in the order they are started.</summary>
     public IReadOnlyList<IVirtualDevice> Devices => _devices;
 

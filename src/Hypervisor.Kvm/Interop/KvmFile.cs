@@ -65,7 +65,14 @@ internal sealed unsafe class KvmFile : IDisposable
     /// <summary>The extent of a capability; 0 when the host has it not.</summary>
     internal int Extent(KvmCapability capability) => Math.Max(0, Libc.Ioctl(_fd, KvmRequest.CheckExtension, (ulong)capability));
 
-    /// <summary>Switches a capability on.</summary>
+    /// <summary>Switches a capability on; false when the host refuses.</summary>
+    internal bool TryEnable(KvmCapability capability, ulong argument = 0)
+    {
+        var enable = new KvmEnableCapability { Capability = (uint)capability, Argument0 = argument };
+        return Try(KvmRequest.EnableCapability, ref enable) == 0;
+    }
+
+    /// <summary>Switches on a capability that must be there.</summary>
     internal void Enable(KvmCapability capability, ulong argument = 0)
     {
         var enable = new KvmEnableCapability { Capability = (uint)capability, Argument0 = argument };

@@ -17,10 +17,12 @@ internal static class KvmRequest
     internal const ulong SetUserMemoryRegion = Write | 0x0020_AE46;
     internal const ulong SetTssAddress = 0xAE47;
     internal const ulong SetIdentityMapAddress = Write | 0x0008_AE48;
+    internal const ulong RegisterCoalescedZone = Write | 0x0010_AE67;
     internal const ulong SetGsiRouting = Write | 0x0008_AE6A;
     internal const ulong EnableCapability = Write | 0x0068_AEA3;
     internal const ulong SignalMsi = Write | 0x0020_AEA5;
     internal const ulong SetMsrFilter = Write | 0x0188_AEC6;
+    internal const ulong ResetDirtyRings = 0xAEC7;
 
     internal const ulong Run = 0xAE80;
     internal const ulong GetRegisters = Read | 0x0090_AE81;
@@ -57,6 +59,7 @@ internal enum KvmCapability : uint
     UserMemory = 3,
     SetTssAddress = 4,
     ExtendedCpuid = 7,
+    CoalescedMmio = 15,
     MaximumVcpus = 66,
     MultiprocessorState = 14,
     IrqRouting = 25,
@@ -74,6 +77,7 @@ internal enum KvmCapability : uint
     SplitIrqChip = 121,
     ImmediateExit = 136,
     HypervSynic2 = 148,
+    CoalescedPio = 162,
     UserSpaceMsr = 188,
     MsrFilter = 189,
     EnforceParavirtualCpuid = 190,

@@ -139,6 +139,41 @@ internal struct KvmDirtyLog
     internal nint Bitmap;
 }
 
+/// <summary>struct kvm_dirty_gfn: a page in a processor's ring of written pages.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct KvmDirtyPage
+{
+    internal const uint Written = 1;
+    internal const uint Taken = 2;
+
+    internal uint Flags, Slot;
+    internal ulong Page;
+}
+
+/// <summary>struct kvm_coalesced_mmio_zone.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct KvmCoalescedZone
+{
+    internal ulong Address;
+    internal uint Size, IsPort;
+}
+
+/// <summary>struct kvm_coalesced_mmio_ring without its entries.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct KvmCoalescedRing
+{
+    internal uint First, Last;
+}
+
+/// <summary>struct kvm_coalesced_mmio.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct KvmCoalescedWrite
+{
+    internal ulong Address;
+    internal uint Length, IsPort;
+    internal ulong Data;
+}
+
 /// <summary>struct kvm_msi.</summary>
 [StructLayout(LayoutKind.Sequential, Size = 32)]
 internal struct KvmMsi

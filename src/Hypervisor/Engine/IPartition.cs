@@ -27,6 +27,15 @@ public interface IPartition : IInspectable, IDisposable
     /// <summary>The engine's own local APICs; null when it uses the machine's (<see cref="PartitionOptions.InterruptControllers"/>).</summary>
     IEngineLocalApics? LocalApics => null;
 
+    /// <summary>
+    /// Says that one-byte writes to a port may come late, if in order: before the next intercept of any processor, before a
+    /// processor's run ends, and otherwise within 100 ms. They may come on any thread. An engine that leaves the guest at a high
+    /// price gathers them; before the first start.
+    /// </summary>
+    void CoalesceWrites(ushort port)
+    {
+    }
+
     /// <summary>The guest's time stamp counter now (of a processor whose guest has not written it).</summary>
     ulong ReadTsc();
 

@@ -6,37 +6,10 @@ using Vitro.Tests;
 
 namespace Vitro.KvmTests;
 
-// Interrupts, several processors, what ends a run, written pages.
+// Interrupts, several processors, what ends a run.
 internal static partial class KvmCases
 {
     private const ulong MessageAddress = 0xFEE0_0000;
-
-    private static void DirtyLog()
-    {
-        using var machine = new KvmMachine();
-        var memory = ((KvmPartition)machine.Partition).Memory;
-
-        // mov byte [0x200000],1; mov byte [0x345678],1; all else only read
-        machine.StartLong([0xBF, 0, 0, 0x20, 0, 0xC6, 0x07, 1, 0xBF, 0x78, 0x56, 0x34, 0, 0xC6, 0x07, 1, 0x8A, 0x87, 0, 0, 1, 0, .. Stop]);
-        for (var page = 0UL; page < 16 << 20; page += GuestMemory.PageSize)
-        {
-            ClearDirty(machine.Gpa, page);
-        }
-
-        memory.LogDirtyPages(true);
-        machine.RunToStop();
-        memory.CollectDirtyPages();
-        for (var page = 1UL << 20; page < 16 << 20; page += GuestMemory.PageSize)
-        {
-            // KVM maps a page that is first read writable and counts it as written, which only costs a copy.
-            if (page != 0x355000)
-            {
-                Check.Equal(page is 0x200000 or 0x345000, IsDirty(machine.Gpa, page), $"page {page:x}");
-            }
-        }
-
-        memory.LogDirtyPages(false);
-    }
 
     private static void MessageInterrupt()
     {
@@ -296,8 +269,4 @@ internal static partial class KvmCases
 
     private static uint Get(LocalApicRegisters registers, int register) =>
         BinaryPrimitives.ReadUInt32LittleEndian(registers.Page.AsSpan(register * 16));
-
-    private static unsafe void ClearDirty(GpaSpace gpa, ulong page) => GpaSpace.ClearPageFlag(gpa.PageFlags(page), GpaPageFlags.Dirty);
-
-    private static unsafe bool IsDirty(GpaSpace gpa, ulong page) => (*gpa.PageFlags(page) & (byte)GpaPageFlags.Dirty) != 0;
 }

@@ -22,11 +22,11 @@ internal sealed class KvmMachine : IInterceptHandler, IDisposable
     private readonly VmClock _clock = new(TimeProvider.System);
     private readonly GuestMemory _ram = GuestMemory.Create(16 << 20);
 
-    internal KvmMachine(int processors = 1, ulong? tscFrequency = null)
+    internal KvmMachine(int processors = 1, ulong? tscFrequency = null, KvmAccelerations? accelerations = null)
     {
         Gpa = new GpaSpace(_ram);
         External = new ExternalInterrupts();
-        var engine = new KvmEngine();
+        var engine = new KvmEngine(accelerations ?? new KvmAccelerations());
         engine.TryGetProcessorModel(engine.ProcessorModels[0], out var cpuid);
         Partition = engine.CreatePartition(new PartitionOptions
         {

@@ -20,6 +20,9 @@ public sealed class KvmStructureTests
         Assert.Equal(Size(KvmRequest.GetXcrs), Unsafe.SizeOf<KvmXcrs>());
         Assert.Equal(Size(KvmRequest.SetUserMemoryRegion), Unsafe.SizeOf<KvmMemoryRegion>());
         Assert.Equal(Size(KvmRequest.GetDirtyLog), Unsafe.SizeOf<KvmDirtyLog>());
+        Assert.Equal(Size(KvmRequest.RegisterCoalescedZone), Unsafe.SizeOf<KvmCoalescedZone>());
+        Assert.Equal(24, Unsafe.SizeOf<KvmCoalescedWrite>());
+        Assert.Equal(16, Unsafe.SizeOf<KvmDirtyPage>());
         Assert.Equal(Size(KvmRequest.SignalMsi), Unsafe.SizeOf<KvmMsi>());
         Assert.Equal(Size(KvmRequest.EnableCapability), Unsafe.SizeOf<KvmEnableCapability>());
         Assert.Equal(Size(KvmRequest.SetMsrFilter), Unsafe.SizeOf<KvmMsrFilter>());
