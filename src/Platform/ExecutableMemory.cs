@@ -107,6 +107,19 @@ public sealed unsafe class ExecutableMemory : IDisposable
         }
     }
 
+    /// <summary>
+    /// Backs a range of both views with memory at once, which is cheaper by an order of magnitude than the faults of touching it page by
+    /// page. Hosts that cannot (Linux before 5.14) back it as it is touched.
+    /// </summary>
+    /// <param name="offset">First byte, a multiple of the page size.</param>
+    /// <param name="length">Bytes; what is beyond the end is left out.</param>
+    public void Populate(int offset, int length)
+    {
+        var size = (nuint)Math.Min((ulong)length, Length - (ulong)offset);
+        _ = Libc.Madvise(_writable + offset, size, Libc.MadvPopulateWrite);
+        _ = Libc.Madvise(_executable + offset, size, Libc.MadvPopulateRead);
+    }
+
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.NoInlining)]
     public void Dispose()

@@ -15,6 +15,8 @@ internal static partial class Libc
     internal const int MapAnonymous = 0x20;
     internal const int MapNoReserve = 0x4000;
     internal const int MadvHugePage = 14;
+    internal const int MadvPopulateRead = 22;
+    internal const int MadvPopulateWrite = 23;
     internal const int MfdCloexec = 1;
     internal const int FallocPunchHole = 2;
     internal const int FallocKeepSize = 1;

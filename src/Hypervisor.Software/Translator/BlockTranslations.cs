@@ -23,6 +23,8 @@ internal sealed unsafe class BlockTranslations : IDisposable
     private const int StubSize = 4096;
     private const int LargestBlock = 64 << 10;
     private const int SegmentSize = 2 << 20;
+    private const int PopulatedAtOnce = 128 << 10;
+    private const int PopulatedAhead = 8 << 10;
     private const int MaximumVersions = 32;
     private const int IndexBits = 19;
     private const int IndexSize = 1 << IndexBits;
@@ -40,6 +42,8 @@ internal sealed unsafe class BlockTranslations : IDisposable
     private int _limit;
     private int _coldFree;
     private int _coldLimit;
+    private int _populated;
+    private int _coldPopulated;
     private int _segment;
 
     /// <summary>Maps the code memory.</summary>
@@ -157,6 +161,8 @@ internal sealed unsafe class BlockTranslations : IDisposable
             return known;
         }
 
+        Populate(ref _populated, _free, _limit);
+        Populate(ref _coldPopulated, _coldFree, _coldLimit);
         var translator = new BlockTranslator(
             this, new CodeEmitter(_memory, _free, LargestBlock), new CodeEmitter(_memory, _coldFree, LargestBlock), _scratch, vp.State);
         var translated = translator.Translate(block, linear, privilege, _memory.Executable - _memory.Writable);
@@ -285,6 +291,17 @@ internal sealed unsafe class BlockTranslations : IDisposable
 
     private TranslatedBlock** Bucket(ulong linear) => _index + (uint)((linear * 0x9E37_79B9_7F4A_7C15) >> (64 - IndexBits));
 
+    // Most blocks are far smaller than what is kept ready.
+    private void Populate(ref int populated, int free, int limit)
+    {
+        if (free + PopulatedAhead > populated && populated < limit)
+        {
+            var start = Math.Max(populated, free & ~4095);
+            populated = Math.Min(start + PopulatedAtOnce, limit);
+            _memory.Populate(start, populated - start);
+        }
+    }
+
     private void Use(int segment)
     {
         _segment = segment;
@@ -293,5 +310,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
         _limit = _free + _hotSize;
         _coldFree = StubSize + (Segments * _hotSize) + (segment * _coldSize);
         _coldLimit = _coldFree + _coldSize;
+        _populated = _free;
+        _coldPopulated = _coldFree;
     }
 }
