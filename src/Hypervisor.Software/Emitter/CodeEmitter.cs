@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using Vitro.Platform;
 
 namespace Vitro.Hypervisor.Software.Emitter;
@@ -102,11 +103,17 @@ internal unsafe ref struct CodeEmitter
         _cursor += 8;
     }
 
+    // Inlined, bytes that are constants are written by one or two moves.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Bytes(scoped ReadOnlySpan<byte> bytes)
     {
-        bytes.CopyTo(new Span<byte>(_cursor, Remaining));
+        Unsafe.CopyBlockUnaligned(ref *_cursor, in MemoryMarshal.GetReference(bytes), (uint)bytes.Length);
         _cursor += bytes.Length;
     }
+
+    /// <summary>Leaves bytes out, which the caller writes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void Skip(int bytes) => _cursor += bytes;
 
     /// <summary>Pads with int3 so that the next byte lies on a multiple of <paramref name="alignment"/>.</summary>
     internal void Align(int alignment)

@@ -6,8 +6,8 @@ using Vitro.Hypervisor.Vid;
 namespace Vitro.Hypervisor.Software.Interpreter;
 
 /// <summary>
-/// Makes blocks of the bytes at a linear address: where a block ends, what its instructions are to the interpreter, and blocks of
-/// one instruction across a page border. Called under the block cache's lock.
+/// Makes blocks of the bytes at a linear address: where a block ends, what its instructions are to the translator or the
+/// interpreter, and blocks of one instruction across a page border. Called under the block cache's lock.
 /// </summary>
 internal sealed unsafe class BlockDecoder(SoftwarePartition partition) : IDisposable
 {
@@ -62,11 +62,14 @@ internal sealed unsafe class BlockDecoder(SoftwarePartition partition) : IDispos
             }
 
             FeatureGate.Apply(instruction, vp.State->Features);
-            HandlerSelection.Select(instruction, (VpMode)mode);
-            MarkLinkable(instruction, (int)(linear & 0xFFF));
-            if (count > 1)
+            if ((mode & CodeCache.Plain) == 0)
             {
-                HandlerSelection.Fuse(instruction - 1, instruction);
+                HandlerSelection.Select(instruction, (VpMode)mode);
+                MarkLinkable(instruction, (int)(linear & 0xFFF));
+                if (count > 1)
+                {
+                    HandlerSelection.Fuse(instruction - 1, instruction);
+                }
             }
 
             offset += instruction->Length;
@@ -128,7 +131,11 @@ internal sealed unsafe class BlockDecoder(SoftwarePartition partition) : IDispos
         }
 
         FeatureGate.Apply(instruction, vp.State->Features);
-        HandlerSelection.Select(instruction, (VpMode)mode);
+        if ((mode & CodeCache.Plain) == 0)
+        {
+            HandlerSelection.Select(instruction, (VpMode)mode);
+        }
+
         block->SecondHost = second.Host;
         block->SecondGpa = second.Gpa;
         return Complete(block, first, mode, instruction->Length, 1);

@@ -25,6 +25,12 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     /// <summary>Added to the mode for blocks of one instruction (stepping, interrupt shadows).</summary>
     public const uint SingleInstruction = 1u << 31;
 
+    /// <summary>
+    /// Added to the mode for blocks of the translator, whose instructions are as the decoder left them. Those of other blocks are adapted to
+    /// the interpreter's handlers.
+    /// </summary>
+    public const uint Plain = 1u << 30;
+
     private const int FrontSize = 1 << 17;
     private const int BucketCount = 1 << 19;
     private const int InterpreterSegments = 32;

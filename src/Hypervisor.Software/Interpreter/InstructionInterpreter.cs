@@ -227,25 +227,26 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
         (vp->Mode & (uint)VpMode.Code64) != 0 ? vp->Rip : (uint)(vp->Cs.Base + vp->Rip);
 
     /// <summary>The block at RIP; null after raising the fault that fetching it gives.</summary>
+    /// <param name="extraMode"><see cref="CodeCache.Plain"/> or nothing.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal CodeBlock* Find(VpState* vp)
+    internal CodeBlock* Find(VpState* vp, uint extraMode = 0)
     {
         var linear = LinearPc(vp);
         var entry = vp->FetchTlb + ((linear >> 12) & (TlbEntry.SetSize - 1));
         var offset = linear - entry->Tag;
         if (offset < PageSize)
         {
-            var block = _cache.Find((byte*)(entry->Host + offset), vp->Mode & CodeCache.ModeMask);
+            var block = _cache.Find((byte*)(entry->Host + offset), (vp->Mode & CodeCache.ModeMask) | extraMode);
             if (block != null)
             {
                 return block;
             }
         }
 
-        return FindSlow(vp, linear);
+        return FindSlow(vp, linear, extraMode);
     }
 
-    private CodeBlock* FindSlow(VpState* vp, ulong linear)
+    private CodeBlock* FindSlow(VpState* vp, ulong linear, uint extraMode)
     {
         if ((vp->Mode & (uint)VpMode.Stepping) != 0)
         {
@@ -258,7 +259,7 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
             return null;
         }
 
-        return _cache.GetBlock(_vp, linear, vp->Mode & CodeCache.ModeMask);
+        return _cache.GetBlock(_vp, linear, (vp->Mode & CodeCache.ModeMask) | extraMode);
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]

@@ -30,7 +30,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     private const int IndexSize = 1 << IndexBits;
 
     private readonly ExecutableMemory _memory;
-    private readonly DecodedInstruction* _scratch;
+    private readonly byte* _scratch;
     private readonly TranslatedBlock** _index;
     private readonly byte* _unknown;
     private readonly ulong _from;
@@ -143,7 +143,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     public TranslatedBlock* First(int segment) => _newest[segment];
 
     /// <summary>
-    /// Translates a block; null when it holds nothing to translate. With <paramref name="hasRetired"/> an older translation of it is given
+    /// Translates a block; null when its address is not to be translated. With <paramref name="hasRetired"/> an older translation of it is given
     /// up: the branches of its page are to be unlinked.
     /// </summary>
     public TranslatedBlock* Translate(SoftwareVirtualProcessor vp, CodeBlock* block, ulong linear, out bool hasRetired)
@@ -166,11 +166,6 @@ internal sealed unsafe class BlockTranslations : IDisposable
         var translator = new BlockTranslator(
             this, new CodeEmitter(_memory, _free, LargestBlock), new CodeEmitter(_memory, _coldFree, LargestBlock), _scratch, vp.State);
         var translated = translator.Translate(block, linear, privilege, _memory.Executable - _memory.Writable);
-        if (translated == null)
-        {
-            return null;
-        }
-
         _free = (int)(translator.End - _memory.Writable);
         _coldFree = (int)(translator.ColdEnd - _memory.Writable);
         if (block->TranslationCount == MaximumVersions)

@@ -34,10 +34,8 @@ internal unsafe ref partial struct BlockTranslator
         record->Index = index;
         record->Resume = resume == null ? 0 : (int)(resume - (byte*)record);
         record->Retry = retry == null ? 0 : (int)(retry - (byte*)record);
-        Skip(sizeof(ExitRecord));
+        _c.Skip(sizeof(ExitRecord));
     }
-
-    private void Skip(int bytes) => _c = new CodeEmitter(_c.Cursor + bytes, _c.Remaining - bytes, _c.Executable - _c.Cursor);
 
     private void EmitJump(byte* executableTarget)
     {

@@ -18,22 +18,20 @@ internal unsafe ref partial struct BlockTranslator
 {
     private const int MaximumInstructions = 66;
     private const int MaximumColds = 4 * MaximumInstructions;
-    private const int WindowSize = 64;
     private const byte T0 = (byte)HostRegister.Rdi;
     private const byte T1 = (byte)HostRegister.Rcx;
     private const byte Sp = (byte)HostRegister.Rsp;
 
     private readonly BlockTranslations _owner;
     private readonly VpState* _state;
-    private readonly DecodedInstruction* _instructions;
     private readonly uint* _live;
     private readonly byte** _starts;
     private readonly HostRegisters* _startIn;
     private readonly Cold* _colds;
-    private readonly byte* _window;
     private CodeEmitter _c;
     private CodeEmitter _cold;
     private TranslatedBlock* _block;
+    private DecodedInstruction* _instructions;
     private ulong _linear;
     private bool _isCode64;
     private int _count;
@@ -45,18 +43,16 @@ internal unsafe ref partial struct BlockTranslator
     private int _lastX87;
 
     /// <summary>Prepares to write a block: what it executes at one place, its header and what it rarely executes at another.</summary>
-    public BlockTranslator(BlockTranslations owner, CodeEmitter code, CodeEmitter cold, DecodedInstruction* scratch, VpState* state)
+    public BlockTranslator(BlockTranslations owner, CodeEmitter code, CodeEmitter cold, byte* scratch, VpState* state)
     {
         _cold = cold;
         _owner = owner;
         _state = state;
         _c = code;
-        _instructions = scratch;
-        _live = (uint*)(scratch + MaximumInstructions);
+        _live = (uint*)scratch;
         _starts = (byte**)(_live + (2 * MaximumInstructions));
         _startIn = (HostRegisters*)(_starts + (2 * MaximumInstructions));
         _colds = (Cold*)(_startIn + (4 * MaximumInstructions));
-        _window = (byte*)(_colds + MaximumColds);
     }
 
     /// <summary>End of what was written, in the writable view.</summary>
@@ -66,30 +62,23 @@ internal unsafe ref partial struct BlockTranslator
     public readonly byte* ColdEnd => _c.Cursor;
 
     /// <summary>Memory for the work on one block.</summary>
-    public static DecodedInstruction* AllocateScratch() => (DecodedInstruction*)NativeMemory.AlignedAlloc(
-        (nuint)((MaximumInstructions * sizeof(DecodedInstruction)) + (MaximumInstructions * 40) + (MaximumColds * sizeof(Cold)) + WindowSize), 64);
+    public static byte* AllocateScratch() => (byte*)NativeMemory.AlignedAlloc(
+        (nuint)((MaximumInstructions * 40) + (MaximumColds * sizeof(Cold))), 64);
 
     /// <summary>Frees it.</summary>
-    public static void FreeScratch(DecodedInstruction* scratch) => NativeMemory.AlignedFree(scratch);
+    public static void FreeScratch(byte* scratch) => NativeMemory.AlignedFree(scratch);
 
-    /// <summary>Translates; null when the block begins with something the translator leaves to the interpreter and nothing follows.</summary>
+    /// <summary>Translates a block, whose instructions are plain (<see cref="CodeCache.Plain"/>).</summary>
     public TranslatedBlock* Translate(CodeBlock* block, ulong linear, uint privilege, long toExecutable)
     {
         _linear = linear;
         _isCode64 = (block->Mode & (uint)VpMode.Code64) != 0;
         _count = block->Count;
-        if (!Decode(block))
-        {
-            return null;
-        }
-
+        _instructions = CodeBlock.Instructions(block);
         _cold.Align(8);
         _block = (TranslatedBlock*)_cold.Cursor;
-        for (var n = 0; n < sizeof(TranslatedBlock); n++)
-        {
-            _cold.Byte(0);
-        }
-
+        *_block = default;
+        _cold.Skip(sizeof(TranslatedBlock));
         _block->Block = block;
         _block->Linear = linear;
         _block->Privilege = privilege;
@@ -117,43 +106,6 @@ internal unsafe ref partial struct BlockTranslator
         _c = _cold;
         EmitColds();
         return _block;
-    }
-
-    // The interpreter's decoding has been adapted to its handlers; the translator needs the plain one, of the same bytes.
-    private readonly bool Decode(CodeBlock* block)
-    {
-        var inPage = (int)(4096 - (_linear & 0xFFF));
-        var source = CodeBlock.Instructions(block);
-        var code = block->HostPc;
-        if (block->SecondHost != null)
-        {
-            // One instruction across a page border.
-            Buffer.MemoryCopy(code, _window, WindowSize, inPage);
-            Buffer.MemoryCopy(block->SecondHost, _window + inPage, WindowSize - inPage, Decoder.MaximumLength);
-            code = _window;
-            inPage = WindowSize;
-        }
-
-        for (var n = 0; n < _count; n++)
-        {
-            var offset = source[n].Offset;
-            if (source[n].Operation == Operation.Invalid
-                || Decoder.Decode(code + offset, inPage - offset, (VpMode)block->Mode, offset, _instructions + n) != DecodeStatus.Decoded)
-            {
-                _instructions[n] = source[n];
-                _instructions[n].Operation = Operation.Invalid;
-                continue;
-            }
-
-            FeatureGate.Apply(_instructions + n, _state->Features);
-            if (_instructions[n].Length != source[n].Length || _instructions[n].Operation != source[n].Operation)
-            {
-                // Another processor has just changed it: the block is about to be dropped.
-                return false;
-            }
-        }
-
-        return true;
     }
 
     // The linear address of what lies so many bytes behind the block's start.

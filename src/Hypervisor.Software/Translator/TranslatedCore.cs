@@ -49,10 +49,17 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
                 continue;
             }
 
-            var block = _interpreter.Find(state);
-            if (block != null)
+            if (IsTranslatedMode)
             {
-                RunFrom(block);
+                RunTranslated();
+            }
+            else
+            {
+                var block = _interpreter.Find(state);
+                if (block != null)
+                {
+                    _interpreter.RunBlocks(block);
+                }
             }
 
             if (state->FaultVector >= 0 && _vp.DeliverFault() == InstructionResult.Leave)
@@ -77,11 +84,11 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
     /// <inheritdoc/>
     public void Inspect(InspectNode node) => _exits.Inspect(node);
 
-    private void RunFrom(CodeBlock* block)
+    private void RunTranslated()
     {
-        if (!IsTranslatedMode)
+        var block = Find();
+        if (block == null)
         {
-            _interpreter.RunBlocks(block);
             return;
         }
 
@@ -95,6 +102,11 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
             RunTranslated(translated);
         }
     }
+
+    // The mode of the blocks that are translated now.
+    private uint BlockMode => (_state->Mode & CodeCache.ModeMask) | CodeCache.Plain;
+
+    private CodeBlock* Find() => _interpreter.Find(_state, CodeCache.Plain);
 
     // CPL 1 and 2 have privileges of their own.
     private bool IsTranslatedMode =>
@@ -214,14 +226,14 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
                     state->InterruptShadow = 0;
                     var next = _interpreter.ExecuteSingle(instruction);
                     if (next == InstructionInterpreter.NextStep.Continue && _cache.Emptied == emptied && record->Kind != ExitKind.Vectors
-                        && block->HostPc != null && (state->Mode & CodeCache.ModeMask) == block->Mode)
+                        && block->HostPc != null && BlockMode == block->Mode)
                     {
                         target = (byte*)record + record->Resume;
                         break;
                     }
 
                     if (next == InstructionInterpreter.NextStep.Return || state->Requests != 0 || !IsTranslatedMode
-                        || _tableModes[Privilege] != (state->Mode & CodeCache.ModeMask))
+                        || _tableModes[Privilege] != BlockMode)
                     {
                         return;
                     }
@@ -263,7 +275,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
             return false;
         }
 
-        var block = _interpreter.Find(_state);
+        var block = Find();
         if (block == null)
         {
             return false;
@@ -282,7 +294,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
         }
 
         var emptied = _cache.Emptied;
-        var next = _interpreter.Find(_state);
+        var next = Find();
         if (next == null || next->SecondHost != null)
         {
             return false;
