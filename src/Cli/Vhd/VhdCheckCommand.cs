@@ -20,7 +20,7 @@ internal static class VhdCheckCommand
         {
             var report = DiskCheck.Run(
                 result.GetValue(path)!, result.GetValue(repair),
-                new DiskOpenOptions { Locking = result.GetValue(share) ? DiskLocking.None : DiskLocking.Normal },
+                result.Opening(unlocked: result.GetValue(share)),
                 VhdConsole.Progress("Checking"), cancellation);
             if (result.GetValue(json))
             {

@@ -20,5 +20,6 @@ internal static class VhdCommand
         VhdCompareCommand.Create(),
         VhdMapCommand.Create(),
         VhdMountCommand.Create(),
+        WindowsFolders.Option,
     };
 }

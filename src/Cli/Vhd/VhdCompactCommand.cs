@@ -15,7 +15,7 @@ internal static class VhdCompactCommand
         {
             var gained = DiskCompaction.Compact(
                 result.GetValue(path)!, result.GetValue(quick) ? CompactionMode.Quick : CompactionMode.Full,
-                progress: VhdConsole.Progress("Compacting"), cancellation: cancellation);
+                result.Opening(), VhdConsole.Progress("Compacting"), cancellation);
             Console.Out.WriteLine($"{ByteSize.Format(gained)} given back.");
         });
         return command;

@@ -14,7 +14,7 @@ internal static class VhdCompareCommand
         var command = new Command("compare", "Compare two disks by content.") { one, two, json };
         VhdConsole.Run(command, (result, cancellation) =>
         {
-            var options = new DiskOpenOptions { ReadOnly = true };
+            var options = result.Opening(readOnly: true);
             var first = DiskFactory.Open(result.GetValue(one)!, options);
             using var closeFirst = new Closing(first);
             var second = DiskFactory.Open(result.GetValue(two)!, options);

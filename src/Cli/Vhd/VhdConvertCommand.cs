@@ -20,7 +20,7 @@ internal static class VhdConvertCommand
             var file = result.GetValue(destination)!;
             var options = target.Read(result, file) with { SkipSync = result.GetValue(noSync) };
             DiskConversion.Convert(
-                result.GetValue(source)!, file, options, new DiskOpenOptions { Format = result.GetValue(sourceFormat) },
+                result.GetValue(source)!, file, options, result.Opening() with { Format = result.GetValue(sourceFormat) },
                 VhdConsole.Progress("Converting"), cancellation);
         });
         return command;

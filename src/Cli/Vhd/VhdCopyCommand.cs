@@ -28,7 +28,7 @@ internal static class VhdCopyCommand
                 return;
             }
 
-            var disk = Open(from);
+            var disk = Open(from, result.Opening(readOnly: true));
             try
             {
                 DiskCopy.Run(disk, to, options, progress: VhdConsole.Progress("Copying"), cancellation: cancellation);
@@ -42,11 +42,11 @@ internal static class VhdCopyCommand
     }
 
     // With the shared lock nobody can open it for writing meanwhile.
-    private static VirtualDisk Open(string path)
+    private static VirtualDisk Open(string path, DiskOpenOptions options)
     {
         try
         {
-            return DiskFactory.Open(path, new DiskOpenOptions { ReadOnly = true });
+            return DiskFactory.Open(path, options);
         }
         catch (BlockIOException error)
         {

@@ -16,7 +16,7 @@ internal static class VhdInfoCommand
         {
             var info = DiskInfo.Of(
                 result.GetValue(path)!,
-                new DiskOpenOptions { ReadOnly = true, Locking = result.GetValue(share) ? DiskLocking.None : DiskLocking.Normal },
+                result.Opening(readOnly: true, unlocked: result.GetValue(share)),
                 cancellation: cancellation);
             if (result.GetValue(json))
             {

@@ -13,13 +13,25 @@ internal static class VhdMapCommand
         var json = VhdConsole.Json();
         var share = VhdConsole.ForceShare();
         var command = new Command("map", "List which ranges of a disk are stored, and in which layer.") { path, json, share };
-        VhdConsole.Run(command, (result, _) =>
+        VhdConsole.Run(command, (result, cancellation) =>
         {
             var disk = DiskFactory.Open(
                 result.GetValue(path)!,
-                new DiskOpenOptions { ReadOnly = true, Locking = result.GetValue(share) ? DiskLocking.None : DiskLocking.Normal });
-            var ranges = DiskMap.Of(disk).ToList();
-            disk.DisposeAsync().AsTask().GetAwaiter().GetResult();
+                result.Opening(readOnly: true, unlocked: result.GetValue(share)));
+            var ranges = new List<DiskRange>();
+            try
+            {
+                foreach (var range in DiskMap.Of(disk))
+                {
+                    cancellation.ThrowIfCancellationRequested();
+                    ranges.Add(range);
+                }
+            }
+            finally
+            {
+                disk.DisposeAsync().AsTask().GetAwaiter().GetResult();
+            }
+
             if (result.GetValue(json))
             {
                 VhdConsole.PrintJson(ranges);

@@ -13,8 +13,8 @@ internal static class VhdMergeCommand
         var keep = new Option<bool>("--keep") { Description = "Keep the merged files." };
         var command = new Command("merge", "Move what a differencing disk holds into a disk below it.") { path, target, keep };
         VhdConsole.Run(command, (result, cancellation) => DiskMerge.Merge(
-            result.GetValue(path)!, result.GetValue(target), result.GetValue(keep),
-            progress: VhdConsole.Progress("Merging"), cancellation: cancellation));
+            result.GetValue(path)!, result.GetValue(target), result.GetValue(keep), result.Opening(),
+            VhdConsole.Progress("Merging"), cancellation));
         return command;
     }
 }

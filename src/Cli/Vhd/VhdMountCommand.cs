@@ -15,7 +15,7 @@ internal static class VhdMountCommand
         var command = new Command("mount", "Serve a disk over NBD, for nbd-client, qemu-nbd, guestmount and others.") { path, socket, partition, writable };
         VhdConsole.Run(command, (result, cancellation) =>
         {
-            var disk = DiskFactory.Open(result.GetValue(path)!, new DiskOpenOptions { ReadOnly = !result.GetValue(writable) });
+            var disk = DiskFactory.Open(result.GetValue(path)!, result.Opening(readOnly: !result.GetValue(writable)));
             try
             {
                 var number = result.GetValue(partition);

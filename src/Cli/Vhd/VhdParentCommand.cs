@@ -13,7 +13,7 @@ internal static class VhdParentCommand
         var force = new Option<bool>("--force") { Description = "Take a parent with another identity; its content must be the right one." };
         var command = new Command("parent", "Tell a differencing disk where its parent is.") { path, parent, force };
         VhdConsole.Run(command, (result, _) =>
-            DiskIdentity.SetParent(result.GetValue(path)!, result.GetValue(parent)!, result.GetValue(force)));
+            DiskIdentity.SetParent(result.GetValue(path)!, result.GetValue(parent)!, result.GetValue(force), result.Opening()));
         return command;
     }
 }

@@ -20,7 +20,7 @@ internal static class VhdResizeCommand
             }
 
             DiskResize.Resize(
-                result.GetValue(path)!, result.GetValue(size), progress: VhdConsole.Progress("Resizing"), cancellation: cancellation);
+                result.GetValue(path)!, result.GetValue(size), result.Opening(), progress: VhdConsole.Progress("Resizing"), cancellation: cancellation);
         });
         return command;
     }

@@ -5,6 +5,9 @@ namespace Vitro.Storage.Disks;
 /// <summary>Turns the names by which a child remembers its parent into paths of this host.</summary>
 internal static class ParentPaths
 {
+    // Windows' way to write paths that are taken as they are: \\?\D:\Disks.
+    private const string VerbatimPrefix = @"\\?\";
+
     /// <summary>The form Windows gives relative names: from the child's folder, with backslashes.</summary>
     internal static string ToRelative(string childPath, string parentPath)
     {
@@ -36,11 +39,13 @@ internal static class ParentPaths
                 continue;
             }
 
+            var windows = path.StartsWith(VerbatimPrefix, StringComparison.Ordinal) ? path[VerbatimPrefix.Length..] : path;
             foreach (var (from, to) in mappings)
             {
-                if (path.StartsWith(from, StringComparison.OrdinalIgnoreCase))
+                var below = from.TrimEnd('\\');
+                if (windows.StartsWith(below, StringComparison.OrdinalIgnoreCase) && windows.Length > below.Length && windows[below.Length] == '\\')
                 {
-                    yield return Path.GetFullPath(Path.Combine(to, path[from.Length..].Replace('\\', '/').TrimStart('/')));
+                    yield return Path.GetFullPath(Path.Combine(to, windows[below.Length..].Replace('\\', '/').TrimStart('/')));
                 }
             }
 

@@ -64,6 +64,33 @@ public sealed class VhdDiskTests : IDisposable
         Assert.True(content.AsSpan().SequenceEqual(File.ReadAllBytes(_folder.File("raw")).AsSpan(0, content.Length)));
     }
 
+    /// <summary>Which of the footer's two sizes a creator meant; 1,000 cylinders of 16 heads and 63 sectors, and a size field of a megabyte more.</summary>
+    [Theory]
+    [InlineData("vpc ", false)]
+    [InlineData("vs  ", false)]
+    [InlineData("qemu", false)]
+    [InlineData("qem2", true)]
+    [InlineData("win ", true)]
+    [InlineData("vbox", true)]
+    [InlineData("d2v ", true)]
+    [InlineData("tap\0", true)]
+    public void The_size_is_the_one_that_the_creator_meant(string creator, bool field)
+    {
+        const long geometry = 1000L * 16 * 63 * 512;
+        var footer = new VhdFooter
+        {
+            DataOffset = VhdFooter.NoDataOffset,
+            Creator = creator,
+            CurrentSize = geometry + Megabyte,
+            OriginalSize = geometry + Megabyte,
+            Geometry = new VhdGeometry(1000, 16, 63),
+            DiskType = VhdDiskType.Fixed,
+            UniqueId = Guid.NewGuid(),
+        };
+
+        Assert.Equal(field ? geometry + Megabyte : geometry, footer.DiskSize);
+    }
+
     [Fact]
     public void A_parent_that_was_written_to_later_shows_by_its_time()
     {
