@@ -24,10 +24,10 @@ internal static partial class BootBenchmark
     internal static async Task<List<Measure>> MeasureAsync(int runs, CancellationToken cancellationToken)
     {
         var image = await GuestImage.MakeAsync(cancellationToken);
-        List<double> ours = [], peer = [], rate = [], memory = [], oursProcessor = [], peerProcessor = [], compiling = [];
+        List<double> ours = [], peer = [], rate = [], memory = [], oursProcessor = [], peerProcessor = [], compiling = [], translating = [];
         for (var run = 1; run <= runs; run++)
         {
-            await MeasureOursAsync(image, ours, oursProcessor, rate, memory, compiling, cancellationToken);
+            await MeasureOursAsync(image, ours, oursProcessor, rate, memory, compiling, translating, cancellationToken);
             AnsiConsole.WriteLine($"boot {run}/{runs}: Vitro {ours[^1]:0.00} s");
             if (GuestImage.HasPeer)
             {
@@ -61,6 +61,10 @@ internal static partial class BootBenchmark
             {
                 Target = EngineTargets.Of("compilation"),
             },
+            new Measure("decoding and translation, of each instruction translated", "us", MeasureKind.Cost, translating, [], null)
+            {
+                Target = EngineTargets.Of("translation"),
+            },
         ];
     }
 
@@ -71,6 +75,7 @@ internal static partial class BootBenchmark
         List<double> rates,
         List<double> memory,
         List<double> compiling,
+        List<double> translating,
         CancellationToken cancellationToken)
     {
         var disk = image.CopyDisk();
@@ -96,6 +101,11 @@ internal static partial class BootBenchmark
 
             // What the processors' threads compiled later on is counted too: some of it stands before the first instruction.
             compiling.Add(Compilation().Matches(guest.Output).Sum(Number));
+            if (Preparation().Match(guest.Output) is { Success: true } preparation
+                && Translated().Match(guest.Output) is { Success: true } translated)
+            {
+                translating.Add(Number(preparation) / Number(translated));
+            }
         }
         finally
         {
@@ -114,6 +124,12 @@ internal static partial class BootBenchmark
 
     [GeneratedRegex("\"(processorCompile|compile)Milliseconds\":\"?(?<count>[0-9]+)", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex Compilation();
+
+    [GeneratedRegex("\"preparation_us\":\"?(?<count>[0-9]+)", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex Preparation();
+
+    [GeneratedRegex("\"translated_instructions\":\"?(?<count>[0-9]+)", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex Translated();
 
     [GeneratedRegex("RssAnon:\\s+(?<count>[0-9]+)", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex Anonymous();

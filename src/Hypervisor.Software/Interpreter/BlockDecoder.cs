@@ -143,11 +143,15 @@ internal sealed unsafe class BlockDecoder(SoftwarePartition partition) : IDispos
 
     private static CodeBlock* Complete(CodeBlock* block, in Translation first, uint mode, int length, int count)
     {
-        var end = CodeBlock.Instructions(block) + count;
-        *end = default;
-        end->Operation = Operation.BlockEnd;
-        end->Handler = (ushort)Handler.BlockEnd;
-        end->Offset = (ushort)length;
+        if ((mode & CodeCache.Plain) == 0)
+        {
+            var end = CodeBlock.Instructions(block) + count;
+            *end = default;
+            end->Operation = Operation.BlockEnd;
+            end->Handler = (ushort)Handler.BlockEnd;
+            end->Offset = (ushort)length;
+        }
+
         block->Mode = mode;
         block->Count = count;
         block->Length = length;

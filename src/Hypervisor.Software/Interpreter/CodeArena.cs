@@ -1,4 +1,4 @@
-using System.Runtime.InteropServices;
+using Vitro.Platform;
 
 namespace Vitro.Hypervisor.Software.Interpreter;
 
@@ -69,12 +69,12 @@ internal sealed unsafe class CodeArena : IDisposable
     {
         foreach (ref var segment in _segments.AsSpan())
         {
-            NativeMemory.AlignedFree(segment.Start);
+            LargePages.Free(segment.Start);
         }
 
         while (_waiting.TryDequeue(out var waiting))
         {
-            NativeMemory.AlignedFree((void*)waiting.Memory);
+            LargePages.Free((void*)waiting.Memory);
         }
     }
 
@@ -82,7 +82,7 @@ internal sealed unsafe class CodeArena : IDisposable
     {
         if (segment.Start == null)
         {
-            segment.Start = (byte*)NativeMemory.AlignedAlloc(SegmentSize, 64);
+            segment.Start = (byte*)LargePages.Allocate(SegmentSize);
         }
 
         segment.Free = segment.Start;

@@ -4,7 +4,7 @@ using Vitro.Hypervisor.Software.Translator;
 
 namespace Vitro.Hypervisor.Software.Interpreter;
 
-/// <summary>A run of decoded instructions; they follow the header in memory, and a BlockEnd or branch is the last.</summary>
+/// <summary>A run of decoded instructions; they follow the header in memory, and behind those of the interpreter lies a BlockEnd.</summary>
 [StructLayout(LayoutKind.Sequential, Size = 64)]
 internal unsafe struct CodeBlock
 {
@@ -42,8 +42,8 @@ internal unsafe struct CodeBlock
     public TranslatedBlock* Translations;
     public TranslatedBlock* NewestTranslation;
 
-    /// <summary>Where the block ends: behind the BlockEnd.</summary>
-    public static byte* End(CodeBlock* block) => (byte*)(Instructions(block) + block->Count + 1);
+    /// <summary>Where the block ends.</summary>
+    public static byte* End(CodeBlock* block) => (byte*)(Instructions(block) + block->Count + ((block->Mode & CodeCache.Plain) == 0 ? 1 : 0));
 
     /// <summary>The first instruction.</summary>
     public static DecodedInstruction* Instructions(CodeBlock* block) => (DecodedInstruction*)(block + 1);

@@ -109,9 +109,14 @@ internal sealed unsafe partial class CodeCache
             }
         }
 
-        new Span<nint>(_buckets, BucketCount).Clear();
-        new Span<nint>(_front, FrontSize).Clear();
+        ForgetAll();
         Translations?.Forget();
         Emptied++;
+    }
+
+    private void ForgetAll()
+    {
+        new Span<nint>(_buckets, BucketCount).Clear();
+        new Span<nint>(_front, FrontSize).Clear();
     }
 }

@@ -1,9 +1,10 @@
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using Vitro.Foundation;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Translator;
 using Vitro.Hypervisor.Vid;
+using Vitro.Platform;
 
 namespace Vitro.Hypervisor.Software.Interpreter;
 
@@ -44,6 +45,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     private readonly List<nint> _stored = [];
     private readonly HashSet<ulong> _touched = [];
     private readonly CodeArena _arena;
+    private long _preparationTicks;
 
     /// <summary>Creates an empty cache, over a translator or for the interpreter alone.</summary>
     public CodeCache(SoftwarePartition partition, BlockTranslations? translations = null)
@@ -51,8 +53,9 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
         _partition = partition;
         Translations = translations;
         _arena = new CodeArena(translations?.Segments ?? InterpreterSegments);
-        _front = (CodeBlock**)NativeMemory.AllocZeroed(FrontSize, (nuint)sizeof(CodeBlock*));
-        _buckets = (CodeBlock**)NativeMemory.AllocZeroed(BucketCount, (nuint)sizeof(CodeBlock*));
+        _front = (CodeBlock**)LargePages.Allocate((nuint)FrontSize * (nuint)sizeof(CodeBlock*));
+        _buckets = (CodeBlock**)LargePages.Allocate((nuint)BucketCount * (nuint)sizeof(CodeBlock*));
+        ForgetAll();
         _decoder = new BlockDecoder(partition);
     }
 
@@ -64,6 +67,9 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
 
     /// <summary>Instructions in them.</summary>
     public ulong Instructions { get; private set; }
+
+    /// <summary>What decoding took, and translating where there is a translator: the time of day, not the processor's.</summary>
+    public TimeSpan PreparationTime => Stopwatch.GetElapsedTime(0, _preparationTicks);
 
     /// <summary>Lookups that the front table did not answer, roughly: counted without a lock.</summary>
     public ulong SlowLookups { get; private set; }
@@ -167,7 +173,9 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
             }
             else
             {
+                var start = Stopwatch.GetTimestamp();
                 translated = Translations.Translate(vp, block, linear, out var hasRetired);
+                _preparationTicks += Stopwatch.GetTimestamp() - start;
                 if (hasRetired)
                 {
                     UnlinkPage(block->Gpa >> 12);
@@ -280,6 +288,13 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     {
         node.Value("blocks", (long)Decoded);
         node.Value("instructions", (long)Instructions);
+        node.Value("preparation_us", (long)PreparationTime.TotalMicroseconds);
+        if (Translations != null)
+        {
+            node.Value("translations", (long)Translations.Translated);
+            node.Value("translated_instructions", (long)Translations.Instructions);
+        }
+
         node.Value("slow_lookups", (long)SlowLookups);
         node.Value("linked", (long)Linked);
         node.Value("dropped", (long)Dropped);
@@ -290,8 +305,8 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     /// <inheritdoc/>
     public void Dispose()
     {
-        NativeMemory.Free(_front);
-        NativeMemory.Free(_buckets);
+        LargePages.Free(_front);
+        LargePages.Free(_buckets);
         _decoder.Dispose();
         _arena.Dispose();
         Translations?.Dispose();
@@ -330,6 +345,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
             Advance(vp);
         }
 
+        var start = Stopwatch.GetTimestamp();
         var block = _decoder.Decode(vp, linear, mode, _arena.Free);
         if (block == null)
         {
@@ -352,6 +368,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
 
         Decoded++;
         Instructions += (uint)block->Count;
+        _preparationTicks += Stopwatch.GetTimestamp() - start;
         return block;
     }
 

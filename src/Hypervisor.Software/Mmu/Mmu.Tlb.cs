@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Vid;
+using Vitro.Platform;
 
 namespace Vitro.Hypervisor.Software;
 
@@ -32,8 +33,8 @@ internal sealed unsafe partial class Mmu
 
     private readonly TlbEntry* _sets;
     private readonly byte* _slots;
-    private readonly ushort* _localLog;
-    private readonly ushort* _globalLog;
+    private readonly uint* _localLog;
+    private readonly uint* _globalLog;
     private readonly SecondEntry* _second;
     private readonly ulong* _contextStamps;
     private readonly ulong* _large;
@@ -75,7 +76,7 @@ internal sealed unsafe partial class Mmu
         _state = state;
         _gpa = gpa;
         _intercepts = intercepts;
-        _sets = (TlbEntry*)NativeMemory.AlignedAlloc((nuint)(SlotCount * sizeof(TlbEntry)), 4096);
+        _sets = (TlbEntry*)LargePages.Allocate((nuint)(SlotCount * sizeof(TlbEntry)));
         for (var i = 0; i < SlotCount; i++)
         {
             _sets[i] = new TlbEntry { Tag = TlbEntry.EmptyTag };
@@ -86,8 +87,8 @@ internal sealed unsafe partial class Mmu
         _second = (SecondEntry*)NativeMemory.AlignedAlloc((nuint)(SecondSets * SecondWays * sizeof(SecondEntry)), 64);
         NativeMemory.Clear(_second, (nuint)(SecondSets * SecondWays * sizeof(SecondEntry)));
         _slots = (byte*)NativeMemory.AllocZeroed(SlotCount);
-        _localLog = (ushort*)NativeMemory.AllocZeroed(SlotCount, sizeof(ushort));
-        _globalLog = (ushort*)NativeMemory.AllocZeroed(SlotCount, sizeof(ushort));
+        _localLog = (uint*)NativeMemory.AllocZeroed(SlotCount, sizeof(uint));
+        _globalLog = (uint*)NativeMemory.AllocZeroed(SlotCount, sizeof(uint));
         _contextStamps = (ulong*)NativeMemory.AllocZeroed(ContextCount, sizeof(ulong));
         _large = (ulong*)NativeMemory.AllocZeroed(LargeSlots / 8);
         _huge = (ulong*)NativeMemory.AllocZeroed(HugeSlots / 8);
@@ -357,7 +358,7 @@ internal sealed unsafe partial class Mmu
     /// <inheritdoc/>
     public void Dispose()
     {
-        NativeMemory.AlignedFree(_sets);
+        LargePages.Free(_sets);
         NativeMemory.AlignedFree(_noEntries);
         NativeMemory.AlignedFree(_second);
         NativeMemory.Free(_slots);
@@ -456,7 +457,7 @@ internal sealed unsafe partial class Mmu
             if ((mark & SlotInGlobalLog) == 0)
             {
                 mark |= SlotInGlobalLog;
-                _globalLog[_globalCount++] = (ushort)slot;
+                _globalLog[_globalCount++] = (uint)slot;
             }
         }
         else
@@ -465,7 +466,7 @@ internal sealed unsafe partial class Mmu
             if ((mark & SlotInLocalLog) == 0)
             {
                 mark |= SlotInLocalLog;
-                _localLog[_localCount++] = (ushort)slot;
+                _localLog[_localCount++] = (uint)slot;
             }
         }
 
@@ -477,11 +478,11 @@ internal sealed unsafe partial class Mmu
     private static bool IsStoreSet(int set) => set < FetchSets && (set & 1) != 0;
 
     // What is filled is in a log.
-    private void DropStores(byte* hostPage, ushort* log, int count)
+    private void DropStores(byte* hostPage, uint* log, int count)
     {
         for (var n = 0; n < count; n++)
         {
-            if (IsStoreSet(log[n] / TlbEntry.SetSize) && _sets[log[n]].Host == (ulong)hostPage)
+            if (IsStoreSet((int)log[n] / TlbEntry.SetSize) && _sets[log[n]].Host == (ulong)hostPage)
             {
                 _sets[log[n]].Tag = TlbEntry.EmptyTag;
             }

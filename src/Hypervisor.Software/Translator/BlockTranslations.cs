@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Emitter;
 using Vitro.Hypervisor.Software.Interpreter;
 using Vitro.Platform;
@@ -60,7 +58,8 @@ internal sealed unsafe class BlockTranslations : IDisposable
         _to = to;
         _memory = ExecutableMemory.Create("vitro-code", StubSize + (ulong)((long)Segments * (_hotSize + _coldSize)));
         _scratch = BlockTranslator.AllocateScratch();
-        _index = (TranslatedBlock**)NativeMemory.AllocZeroed(IndexSize, (nuint)sizeof(TranslatedBlock*));
+        _index = (TranslatedBlock**)LargePages.Allocate((nuint)IndexSize * (nuint)sizeof(TranslatedBlock*));
+        Forget();
         var code = new CodeEmitter(_memory, 0, StubSize);
         Enter = (delegate* unmanaged<VpState*, byte*, void>)code.Executable;
         TranslationStubs.EmitEnter(ref code);
@@ -119,6 +118,9 @@ internal sealed unsafe class BlockTranslations : IDisposable
     /// <summary>Blocks translated so far.</summary>
     public ulong Translated { get; private set; }
 
+    /// <summary>Instructions in them.</summary>
+    public ulong Instructions { get; private set; }
+
     /// <summary>How many segments there are.</summary>
     public int Segments { get; }
 
@@ -131,6 +133,21 @@ internal sealed unsafe class BlockTranslations : IDisposable
         for (var version = (TranslatedBlock*)Volatile.Read(ref *(nint*)Bucket(linear)); version != null; version = version->IndexNext)
         {
             if (version->Linear == linear && version->Block == block && version->Privilege == privilege && !version->IsRetired)
+            {
+                return version;
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>Finds a translation for a linear address and privilege whose bytes lie at an address of the host, in one page; or null.</summary>
+    public TranslatedBlock* Find(byte* hostPc, ulong linear, uint privilege)
+    {
+        for (var version = *Bucket(linear); version != null; version = version->IndexNext)
+        {
+            if (version->Linear == linear && version->Privilege == privilege && version->Block->HostPc == hostPc
+                && version->Block->SecondHost == null && !version->IsRetired)
             {
                 return version;
             }
@@ -192,6 +209,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
         translated->IndexNext = *bucket;
         Volatile.Write(ref *(nint*)bucket, (nint)translated);
         Translated++;
+        Instructions += (uint)block->Count;
         return translated;
     }
 
@@ -237,7 +255,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     public void Dispose()
     {
         BlockTranslator.FreeScratch(_scratch);
-        NativeMemory.Free(_index);
+        LargePages.Free(_index);
         _memory.Dispose();
     }
 

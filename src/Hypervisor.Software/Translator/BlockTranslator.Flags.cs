@@ -60,6 +60,7 @@ internal unsafe ref partial struct BlockTranslator
         const int Depth = 8;
         var pending = LazyFlags.All;
         var live = 0u;
+        var isBlockStart = true;
         DecodedInstruction instruction;
         for (var n = 0; n < Depth; n++)
         {
@@ -79,6 +80,18 @@ internal unsafe ref partial struct BlockTranslator
                 host = (byte*)(entry->Host + (linear - entry->Tag));
             }
 
+            if (isBlockStart)
+            {
+                // What ends in one of several ways is joined at blocks that are known already.
+                var known = _owner.Find(host, linear, _block->Privilege);
+                if (known != null)
+                {
+                    return live | (pending & known->LiveFlags);
+                }
+
+                isBlockStart = false;
+            }
+
             if (Decoder.Decode(host, (int)(4096 - (linear & 0xFFF)), (VpMode)_block->Block->Mode, 0, &instruction) != DecodeStatus.Decoded)
             {
                 break;
@@ -96,6 +109,7 @@ internal unsafe ref partial struct BlockTranslator
             {
                 case Operation.Jmp or Operation.Call:
                     linear = Wrapped(linear + instruction.Immediate);
+                    isBlockStart = true;
                     continue;
                 case Operation.Jcc or Operation.Jrcxz or Operation.Loop or Operation.Ret or Operation.JmpIndirect or Operation.CallIndirect:
                     return live | pending;

@@ -84,6 +84,7 @@ internal unsafe ref partial struct BlockTranslator
         _block->Privilege = privilege;
         _block->ToExecutable = toExecutable;
         ComputeLiveness();
+        _block->LiveFlags = _live[0];
         EmitEntry();
         var last = _instructions + _count - 1;
         var ends = false;

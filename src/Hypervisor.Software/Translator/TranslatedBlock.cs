@@ -16,6 +16,9 @@ internal unsafe struct TranslatedBlock
     /// <summary>0 in the kernel, 1 at CPL 3: which jump cache its exits use.</summary>
     public uint Privilege;
 
+    /// <summary>The arithmetic flags that are wanted at its start.</summary>
+    public uint LiveFlags;
+
     /// <summary>What the jump cache holds: tests that RDI is <see cref="Linear"/>, then as <see cref="Checked"/>. Executable view, 8-byte aligned.</summary>
     public byte* Entry;
 

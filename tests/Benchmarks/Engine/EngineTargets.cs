@@ -11,6 +11,7 @@ internal static class EngineTargets
         "boot" => (0.6, 0.4),
         "memory" => (120, 60),
         "compilation" => (250, 250),
+        "translation" => (0.3, 0.3),
         "xz" or "zstd" or "python3" or "sqlite3" or "gcc" or "parallel-xz" => Real,
         _ when workload.StartsWith("openssl-", StringComparison.Ordinal) => Real,
         "syscalls" or "fork-exec" or "pipe-ping-pong" or "page-faults" or "context-switches" => System,
