@@ -109,6 +109,16 @@ internal sealed unsafe class KvmPartition : IPartition
     internal void FlushWrites(KvmVirtualProcessor vp) => _coalesced?.Flush(vp);
 
     /// <inheritdoc/>
+    public void LogDirtyPages(bool enabled) => _memory.LogDirtyPages(enabled);
+
+    /// <inheritdoc/>
+    public void TakeDirtyPages(Span<ulong> pages)
+    {
+        _memory.CollectDirtyPages();
+        Options.Gpa.TakeDirtyPages(pages);
+    }
+
+    /// <inheritdoc/>
     public ulong ReadTsc() => _stoppedTsc ?? _tsc.Read();
 
     /// <inheritdoc/>

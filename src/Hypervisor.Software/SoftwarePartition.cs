@@ -78,6 +78,14 @@ internal sealed unsafe class SoftwarePartition : IPartition, IGpaObserver
     public void SetTsc(ulong value) => _tscBase += value - ReadTsc();
 
     /// <inheritdoc/>
+    /// <remarks>Store entries of TLBs promise that their page is marked, so all are dropped.</remarks>
+    public void TakeDirtyPages(Span<ulong> pages)
+    {
+        Options.Gpa.TakeDirtyPages(pages);
+        FlushTlbs(null);
+    }
+
+    /// <inheritdoc/>
     public void Inspect(InspectNode node)
     {
         foreach (var processor in _processors)

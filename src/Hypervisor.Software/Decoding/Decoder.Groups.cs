@@ -221,6 +221,7 @@ internal static unsafe partial class Decoder
         if (prefix == 0xF3 && extension < 4 && reader.Code64)
         {
             instruction->Operation = BaseOperations[extension];
+            SetSize(instruction, (reader.Prefixes & Prefixes.RexW) != 0 ? 8 : 4);
             return true;
         }
 
@@ -305,6 +306,8 @@ internal static unsafe partial class Decoder
             case Operation.MovFromDebug or Operation.MovToDebug:
                 return instruction->Reg < 8;
             case Operation.Mov when instruction->Map == 1:
+                // MOVNTI, never of 16 bits.
+                SetSize(instruction, (reader.Prefixes & Prefixes.RexW) != 0 ? 8 : 4);
                 return instruction->MandatoryPrefix == 0;
             case Operation.Invpcid:
                 SetSize(instruction, reader.Code64 ? 8 : 4);

@@ -31,8 +31,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     private readonly byte* _scratch;
     private readonly TranslatedBlock** _index;
     private readonly byte* _unknown;
-    private readonly ulong _from;
-    private readonly ulong _to;
+    private readonly HashRange _translated;
     private readonly int _hotSize;
     private readonly int _coldSize;
     private readonly TranslatedBlock*[] _newest;
@@ -45,17 +44,15 @@ internal sealed unsafe class BlockTranslations : IDisposable
     private int _segment;
 
     /// <summary>Maps the code memory.</summary>
-    /// <param name="from">Code is translated from this linear address on.</param>
-    /// <param name="to">Code is translated up to this linear address.</param>
+    /// <param name="translated">Only blocks whose hash is in this range are translated.</param>
     /// <param name="size">Bytes of the code memory, at least 1 MiB.</param>
-    public BlockTranslations(ulong from, ulong to, int size)
+    public BlockTranslations(HashRange translated, int size)
     {
         Segments = Math.Clamp(size / SegmentSize, 4, 256);
         _newest = new TranslatedBlock*[Segments];
         _hotSize = (size / Segments / 5 * 2) & ~4095;
         _coldSize = (size / Segments) - _hotSize;
-        _from = from;
-        _to = to;
+        _translated = translated;
         _memory = ExecutableMemory.Create("vitro-code", StubSize + (ulong)((long)Segments * (_hotSize + _coldSize)));
         _scratch = BlockTranslator.AllocateScratch();
         _index = (TranslatedBlock**)LargePages.Allocate((nuint)IndexSize * (nuint)sizeof(TranslatedBlock*));
@@ -166,7 +163,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     public TranslatedBlock* Translate(SoftwareVirtualProcessor vp, CodeBlock* block, ulong linear, out bool hasRetired)
     {
         hasRetired = false;
-        if (linear < _from || linear > _to || vp.Partition.Options.Gpa.PageFlags(block->Gpa) == null)
+        if (!_translated.Contains(block) || vp.Partition.Options.Gpa.PageFlags(block->Gpa) == null)
         {
             return null;
         }

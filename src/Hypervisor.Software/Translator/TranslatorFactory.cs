@@ -6,12 +6,12 @@ using Vitro.Platform;
 namespace Vitro.Hypervisor.Software.Translator;
 
 /// <summary>Makes the translator's parts for a partition.</summary>
-/// <param name="from">Code is translated from this linear address on.</param>
-/// <param name="to">Code is translated up to this linear address; all other code is interpreted.</param>
-internal sealed class TranslatorFactory(ulong from = 0, ulong to = ulong.MaxValue) : IExecutionFactory
+/// <param name="translated">Only blocks whose hash is in this range are translated, all other code is interpreted; all blocks when null.</param>
+internal sealed class TranslatorFactory(HashRange? translated = null) : IExecutionFactory
 {
     /// <summary>
-    /// The environment variable that chooses: on (as without it), off, or FROM-TO, two hexadecimal linear addresses.
+    /// The environment variable that chooses: on (as without it), off, or FROM-TO, two hexadecimal hashes of blocks
+    /// (<see cref="HashRange"/>).
     /// </summary>
     public const string Variable = "VITRO_TRANSLATE";
 
@@ -36,10 +36,11 @@ internal sealed class TranslatorFactory(ulong from = 0, ulong to = ulong.MaxValu
         }
 
         return setting.Split('-') is [var first, var last]
-            && ulong.TryParse(first, NumberStyles.HexNumber, CultureInfo.InvariantCulture, out var from)
-            && ulong.TryParse(last, NumberStyles.HexNumber, CultureInfo.InvariantCulture, out var to)
-            ? new TranslatorFactory(from, to)
-            : throw new HypervisorException($"{Variable} is '{setting}': use on, off, or FROM-TO with two hexadecimal linear addresses.");
+            && ushort.TryParse(first, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var from)
+            && ushort.TryParse(last, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var to)
+            && from <= to
+            ? new TranslatorFactory(new HashRange(from, to))
+            : throw new HypervisorException($"{Variable} is '{setting}': use on, off, or FROM-TO with two hashes of blocks from 0000 to ffff, as in 0000-7fff.");
     }
 
     /// <summary>Whether guest code is translated on a host that allows it.</summary>
@@ -50,13 +51,13 @@ internal sealed class TranslatorFactory(ulong from = 0, ulong to = ulong.MaxValu
         {
             null or "" or "on" => "It translates guest code to host code.",
             "off" => $"It interprets guest code, for {Variable} is off.",
-            _ => $"It translates guest code at {setting} only, as {Variable} says.",
+            _ => $"It translates guest code whose hash is in {setting} only, as {Variable} says.",
         };
     }
 
     /// <inheritdoc/>
     public ICodePageObserver CreateCodePages(SoftwarePartition partition) =>
-        new CodeCache(partition, new BlockTranslations(from, to, CodeSize));
+        new CodeCache(partition, new BlockTranslations(translated ?? HashRange.All, CodeSize));
 
     /// <inheritdoc/>
     public IExecutionCore CreateCore(SoftwareVirtualProcessor vp) => new TranslatedCore(vp, (CodeCache)vp.Partition.CodePages);

@@ -36,6 +36,22 @@ public interface IPartition : IInspectable, IDisposable
     {
     }
 
+    /// <summary>
+    /// Has the engine note which pages of RAM are written from now on, or no longer. Processors may run meanwhile. Nothing to do for engines
+    /// that always do.
+    /// </summary>
+    void LogDirtyPages(bool enabled)
+    {
+    }
+
+    /// <summary>
+    /// Takes the pages of RAM that the guest or a device has written since the last call, or since they are noted. Processors may run
+    /// meanwhile: what is written before the call returns may be in this bitmap or the next, and whoever copies the pages of a bitmap
+    /// behind the call misses nothing that is not in the next. One call at a time, not on a processor's thread.
+    /// </summary>
+    /// <param name="pages">As for <see cref="Vid.GpaSpace.TakeDirtyPages"/>.</param>
+    void TakeDirtyPages(Span<ulong> pages);
+
     /// <summary>The guest's time stamp counter now (of a processor whose guest has not written it).</summary>
     ulong ReadTsc();
 

@@ -312,6 +312,44 @@ public sealed unsafe class GpaSpace : IDisposable
         while (Interlocked.CompareExchange(ref *flags, (byte)(old & ~(byte)flag), old) != old);
     }
 
+    /// <summary>
+    /// Takes the dirty marks of all RAM pages: those that are marked are added to a bitmap, and their marks cleared. For engines, which then
+    /// see to it that processors mark pages anew. What other host threads had written to a page before it was taken is visible afterwards;
+    /// what they write later marks it again.
+    /// </summary>
+    /// <param name="pages">A bit for each page in the order of <see cref="GuestMemory"/>, low RAM first; bits already set stay.</param>
+    /// <exception cref="ArgumentException">It has fewer bits than there are pages.</exception>
+    public void TakeDirtyPages(Span<ulong> pages)
+    {
+        const ulong Marks = (ulong)GpaPageFlags.Dirty * 0x0101_0101_0101_0101;
+        var count = (int)(_ram.Size / GuestMemory.PageSize);
+        if (pages.Length * 64L < count)
+        {
+            throw new ArgumentException($"A bitmap of {pages.Length} words has no room for {count} pages.", nameof(pages));
+        }
+
+        for (var first = 0; first < count; first += sizeof(ulong))
+        {
+            var left = Math.Min(sizeof(ulong), count - first);
+            if (left == sizeof(ulong) && (Volatile.Read(ref *(ulong*)(_pageFlags + first)) & Marks) == 0)
+            {
+                continue;
+            }
+
+            for (var page = first; page < first + left; page++)
+            {
+                if ((Volatile.Read(ref _pageFlags[page]) & (byte)GpaPageFlags.Dirty) != 0)
+                {
+                    ClearPageFlag(_pageFlags + page, GpaPageFlags.Dirty);
+                    pages[page / 64] |= 1UL << (page % 64);
+                }
+            }
+        }
+
+        // Whoever writes and then finds the mark still set has its writes seen by all from here on.
+        Interlocked.MemoryBarrierProcessWide();
+    }
+
     /// <inheritdoc/>
     public void Dispose() => NativeMemory.Free(_pageFlags);
 

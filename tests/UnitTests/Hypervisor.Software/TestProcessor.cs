@@ -8,7 +8,7 @@ using Vitro.Hypervisor.Vid;
 namespace Vitro.UnitTests.Hypervisor.Software;
 
 /// <summary>
-/// A partition of one processor with 16 MiB of RAM and nothing behind its intercepts, with the tables of the processor's
+/// A partition of one processor (or more, all in the reset state but the first) with 16 MiB of RAM and nothing behind its intercepts, with the tables of the processor's
 /// modes written by hand.
 /// </summary>
 internal sealed unsafe class TestProcessor : IInterceptHandler, ILocalInterruptController, IDisposable
@@ -38,21 +38,23 @@ internal sealed unsafe class TestProcessor : IInterceptHandler, ILocalInterruptC
     private readonly SoftwarePartition _partition;
 
     /// <summary>Creates it, on the interpreter unless another way of execution is given.</summary>
-    public TestProcessor(IExecutionFactory? execution = null)
+    public TestProcessor(IExecutionFactory? execution = null, int processors = 1)
     {
         _gpa = new GpaSpace(_ram);
         _partition = new SoftwarePartition(
             new PartitionOptions
             {
                 Gpa = _gpa,
-                VirtualProcessorCount = 1,
+                VirtualProcessorCount = processors,
                 Cpuid = CpuModel.X8664V2.Cpuid,
                 Clock = _clock,
                 Intercepts = this,
-                InterruptControllers = [this],
+                InterruptControllers = [.. Enumerable.Repeat(this, processors)],
             },
             execution ?? new InterpreterFactory());
     }
+
+    public SoftwarePartition Partition => _partition;
 
     public SoftwareVirtualProcessor Vp => _partition.Processors[0];
 

@@ -34,7 +34,12 @@ public sealed unsafe class DecoderTests
         Mnemonic.Loadiwkey, Mnemonic.Encodekey128, Mnemonic.Encodekey256, Mnemonic.Wrmsrns, Mnemonic.Rdmsrlist, Mnemonic.Wrmsrlist,
         Mnemonic.Erets, Mnemonic.Eretu, Mnemonic.Lkgs, Mnemonic.Aadd, Mnemonic.Aand, Mnemonic.Aor, Mnemonic.Axor, Mnemonic.Rdudbg,
         Mnemonic.Wrudbg, Mnemonic.Pbndkb, Mnemonic.Rmpquery, Mnemonic.Aesenc128kl, Mnemonic.Aesenc256kl, Mnemonic.Aesdec128kl, Mnemonic.Aesdec256kl, Mnemonic.Aesencwide128kl,
+        Mnemonic.Aesdecwide128kl, Mnemonic.Aesencwide256kl, Mnemonic.Aesdecwide256kl, Mnemonic.Gf2p8mulb, Mnemonic.Gf2p8affineqb, Mnemonic.Gf2p8affineinvqb,
+        Mnemonic.Movntsd, Mnemonic.Movntss,
     ];
+
+    /// <summary>Whether an instruction is of an extension that the engine does not have.</summary>
+    internal static bool IsAbsent(in Instruction instruction) => Absent.Contains(instruction.Mnemonic);
 
     [Theory]
     [InlineData(16)]

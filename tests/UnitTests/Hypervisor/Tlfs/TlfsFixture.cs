@@ -64,6 +64,8 @@ internal sealed partial class TlfsFixture : IPartition, ISynicInterruptSink, IGu
 
     public ulong ReadTsc() => (ulong)((UInt128)(ulong)Clock.Nanoseconds * TscFrequency / 1_000_000_000);
 
+    public void TakeDirtyPages(Span<ulong> pages) => Gpa.TakeDirtyPages(pages);
+
     public void SetTsc(ulong value) => throw new NotSupportedException();
 
     public void Inspect(InspectNode node)
