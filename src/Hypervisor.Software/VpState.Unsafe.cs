@@ -10,6 +10,9 @@ namespace Vitro.Hypervisor.Software;
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct VpState
 {
+    /// <summary>How many windows a block may have open at once.</summary>
+    public const int WindowCount = 8;
+
     /// <summary>RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15.</summary>
     public fixed ulong Gpr[16];
 
@@ -37,10 +40,9 @@ internal unsafe struct VpState
     /// <summary>Requests that wait for the guest to unmask them (RFLAGS.IF, IRET after an NMI): it moves them back into <see cref="Requests"/>.</summary>
     public uint DeferredRequests;
 
-    /// <summary>The TLB sets of the present privilege and SMAP state: data loads, data stores, instruction fetches.</summary>
+    /// <summary>The TLB sets of the present privilege and SMAP state: data loads, data stores.</summary>
     public TlbEntry* LoadTlb;
     public TlbEntry* StoreTlb;
-    public TlbEntry* FetchTlb;
 
     /// <summary>Instructions completed; kept at block granularity.</summary>
     public ulong InstructionCount;
@@ -49,6 +51,12 @@ internal unsafe struct VpState
     public ulong Parked;
     public ulong ParkedFlags;
     public ulong ParkedRax;
+
+    /// <summary>The translated code's own: where in the host its windows lie, while a block lasts.</summary>
+    public fixed ulong Windows[WindowCount];
+
+    /// <summary>The TLB set of the present privilege for instruction fetches.</summary>
+    public TlbEntry* FetchTlb;
 
     /// <summary>The exit record through which translated code was left.</summary>
     public ulong ExitRecord;

@@ -161,7 +161,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     }
 
     /// <summary>Translates a block for a linear address; null when it cannot be, or when it is to be looked up anew.</summary>
-    public TranslatedBlock* Translate(SoftwareVirtualProcessor vp, CodeBlock* block, ulong linear)
+    public TranslatedBlock* Translate(SoftwareVirtualProcessor vp, CodeBlock* block, ulong linear, bool isWindowless = false)
     {
         Enter(vp);
         TranslatedBlock* translated = null;
@@ -174,7 +174,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
             else
             {
                 var start = Stopwatch.GetTimestamp();
-                translated = Translations.Translate(vp, block, linear, out var hasRetired);
+                translated = Translations.Translate(vp, block, linear, isWindowless, out var hasRetired);
                 _preparationTicks += Stopwatch.GetTimestamp() - start;
                 if (hasRetired)
                 {
@@ -199,6 +199,18 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
             && (from->Linear ^ to->Linear) < GuestMemory.PageSize)
         {
             BlockTranslations.Link(from, slot, to);
+        }
+
+        _gate.Exit();
+    }
+
+    /// <summary>The same for the branch behind a window's failed check, from a block to the windowless translation of its rest.</summary>
+    public void Link(SoftwareVirtualProcessor vp, TranslatedBlock* from, WindowLink* link, TranslatedBlock* to, ulong emptied)
+    {
+        Enter(vp);
+        if (Emptied == emptied && from->Block->HostPc != null && to->Block->HostPc != null)
+        {
+            BlockTranslations.Link(from, link, to);
         }
 
         _gate.Exit();

@@ -125,11 +125,11 @@ internal sealed unsafe class BlockTranslations : IDisposable
     public bool IsFull => _limit - _free < LargestBlock || _coldLimit - _coldFree < LargestBlock;
 
     /// <summary>Finds a block's translation for a linear address and privilege, or null. Any thread, without the lock.</summary>
-    public TranslatedBlock* Find(CodeBlock* block, ulong linear, uint privilege)
+    public TranslatedBlock* Find(CodeBlock* block, ulong linear, uint privilege, bool isWindowless = false)
     {
         for (var version = (TranslatedBlock*)Volatile.Read(ref *(nint*)Bucket(linear)); version != null; version = version->IndexNext)
         {
-            if (version->Linear == linear && version->Block == block && version->Privilege == privilege && !version->IsRetired)
+            if (version->Linear == linear && version->Block == block && version->Privilege == privilege && version->IsWindowless == isWindowless && !version->IsRetired)
             {
                 return version;
             }
@@ -160,7 +160,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     /// Translates a block; null when its address is not to be translated. With <paramref name="hasRetired"/> an older translation of it is given
     /// up: the branches of its page are to be unlinked.
     /// </summary>
-    public TranslatedBlock* Translate(SoftwareVirtualProcessor vp, CodeBlock* block, ulong linear, out bool hasRetired)
+    public TranslatedBlock* Translate(SoftwareVirtualProcessor vp, CodeBlock* block, ulong linear, bool isWindowless, out bool hasRetired)
     {
         hasRetired = false;
         if (!_translated.Contains(block) || vp.Partition.Options.Gpa.PageFlags(block->Gpa) == null)
@@ -169,7 +169,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
         }
 
         var privilege = (vp.State->Mode & (uint)VpMode.User) != 0 ? 1u : 0;
-        var known = Find(block, linear, privilege);
+        var known = Find(block, linear, privilege, isWindowless);
         if (known != null)
         {
             return known;
@@ -179,7 +179,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
         Populate(ref _coldPopulated, _coldFree, _coldLimit);
         var translator = new BlockTranslator(
             this, new CodeEmitter(_memory, _free, LargestBlock), new CodeEmitter(_memory, _coldFree, LargestBlock), _scratch, vp.State);
-        var translated = translator.Translate(block, linear, privilege, _memory.Executable - _memory.Writable);
+        var translated = translator.Translate(block, linear, privilege, isWindowless, _memory.Executable - _memory.Writable);
         _free = (int)(translator.End - _memory.Writable);
         _coldFree = (int)(translator.ColdEnd - _memory.Writable);
         if (block->TranslationCount == MaximumVersions)
@@ -218,6 +218,15 @@ internal sealed unsafe class BlockTranslations : IDisposable
         {
             var target = to->Linear <= from->Linear ? to->Checked : to->Body;
             Volatile.Write(ref *place, (int)(target - ((byte*)place + from->ToExecutable + 4)));
+        }
+    }
+
+    /// <summary>Makes the branch behind a window's failed check lead to a translation without windows.</summary>
+    public static void Link(TranslatedBlock* from, WindowLink* link, TranslatedBlock* to)
+    {
+        if (!from->IsRetired && !to->IsRetired)
+        {
+            Volatile.Write(ref *link->Place, (int)(to->Body - ((byte*)link->Place + from->ToExecutable + 4)));
         }
     }
 
@@ -266,6 +275,11 @@ internal sealed unsafe class BlockTranslations : IDisposable
         if (version->FallThrough != null)
         {
             Volatile.Write(ref *version->FallThrough, version->FallThroughUnlinked);
+        }
+
+        for (var link = version->Windows; link != null; link = link->Next)
+        {
+            Volatile.Write(ref *link->Place, 0);
         }
     }
 

@@ -13,9 +13,10 @@ internal unsafe ref partial struct BlockTranslator
         int divisor;
         if (i->IsMemory)
         {
+            ParkLiveFlags();
             EmitMemory(i, false, i->OperandSize);
-            _c.Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x8B, wide, T0, T1, T0); // mov rdi, [rdi + rcx]
-            _c.ModRmIndexed(T0, T0, T1, 0, 0);
+            _c.Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x8B, wide, T0, 0, 0); // mov rdi, [operand]
+            EmitOperand(T0);
             divisor = T0;
         }
         else

@@ -27,7 +27,7 @@ internal unsafe ref partial struct BlockTranslator
         if (memory)
         {
             // One free register is enough for what else is not in a register: the result may take the address's.
-            _c.Bytes([0x48, 0x8D, 0x3C, 0x0F]); // lea rdi, [rdi + rcx]
+            EmitOperandAddress(T0);
         }
         else
         {

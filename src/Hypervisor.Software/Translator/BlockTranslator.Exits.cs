@@ -49,7 +49,7 @@ internal unsafe ref partial struct BlockTranslator
         cold->Place = (int*)_c.Cursor;
         cold->Kind = kind;
         cold->Index = _index;
-        cold->FlagsParked = _flagsParked;
+        cold->Flags = _flags;
         cold->In = _in;
     }
 
@@ -70,6 +70,9 @@ internal unsafe ref partial struct BlockTranslator
                     break;
                 case ColdKind.MissedLoad or ColdKind.MissedStore:
                     EmitMissCold(cold);
+                    break;
+                case ColdKind.LoadWindow or ColdKind.StoreWindow:
+                    EmitWindowCold(cold);
                     break;
                 case ColdKind.LoadGroup or ColdKind.StoreGroup:
                     EmitGroupCold(cold);
@@ -93,7 +96,7 @@ internal unsafe ref partial struct BlockTranslator
             }
         }
 
-        _flagsParked = false;
+        _flags = FlagsInRegister;
     }
 
     // To another page: through the jump cache.
@@ -172,6 +175,8 @@ internal unsafe ref partial struct BlockTranslator
         Interpret,
         MissedLoad,
         MissedStore,
+        LoadWindow,
+        StoreWindow,
         LoadGroup,
         StoreGroup,
         Vectors,
@@ -188,11 +193,11 @@ internal unsafe ref partial struct BlockTranslator
         public int* Place;
         public ColdKind Kind;
         public int Index;
-        public bool FlagsParked;
+        public int Flags;
         public HostRegisters In;
 
-        // Of groups: the last instruction, and whether the flags are parked behind it.
+        // Of groups: the last instruction, and where the flags are behind it.
         public int Last;
-        public bool ParkedBehind;
+        public int FlagsBehind;
     }
 }

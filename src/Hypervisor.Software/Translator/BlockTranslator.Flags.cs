@@ -6,6 +6,10 @@ namespace Vitro.Hypervisor.Software.Translator;
 /// <content>Which flags are still wanted at each instruction, and where they are meanwhile.</content>
 internal unsafe ref partial struct BlockTranslator
 {
+    // Where the flags are; else the number of the instruction that set them and can set them once more.
+    private const int FlagsInRegister = -1;
+    private const int FlagsInState = -2;
+
     private void ComputeLiveness()
     {
         _lastVector = -1;
@@ -122,14 +126,32 @@ internal unsafe ref partial struct BlockTranslator
         return live | pending;
     }
 
+    // EFLAGS is about to be lost: notes how the flags are made again, or parks them in the state.
     private void ParkFlags()
     {
-        if (_flagsParked)
+        if (_flags == FlagsInRegister)
+        {
+            var producer = FindProducer();
+            if (producer >= 0)
+            {
+                _flags = producer;
+            }
+            else
+            {
+                ParkFlagsInState();
+            }
+        }
+    }
+
+    private void ParkFlagsInState()
+    {
+        if (_flags == FlagsInState)
         {
             return;
         }
 
-        _flagsParked = true;
+        RestoreFlags(scratchFree: true);
+        _flags = FlagsInState;
         _c.Move64(HostRegister.Rcx, HostRegister.Rax);
         TranslationStubs.EmitFlagsToAx(ref _c);
         _c.Store32(HostRegister.Rsp, StateLayout.ParkedFlags, HostRegister.Rax);
@@ -138,12 +160,19 @@ internal unsafe ref partial struct BlockTranslator
 
     private void RestoreFlags(bool scratchFree)
     {
-        if (!_flagsParked)
+        var place = _flags;
+        _flags = FlagsInRegister;
+        if (place == FlagsInRegister)
         {
             return;
         }
 
-        _flagsParked = false;
+        if (place >= 0)
+        {
+            EmitFlagsAnew(_instructions + place, scratchFree);
+            return;
+        }
+
         if (scratchFree)
         {
             _c.Move64(HostRegister.Rcx, HostRegister.Rax);
@@ -168,7 +197,7 @@ internal unsafe ref partial struct BlockTranslator
     // Before an instruction proper: what it does to the flags decides where they must be.
     private void SettleFlags(DecodedInstruction* i, bool scratchFree)
     {
-        if (!_flagsParked)
+        if (_flags == FlagsInRegister)
         {
             return;
         }
@@ -176,7 +205,7 @@ internal unsafe ref partial struct BlockTranslator
         var read = FlagUse.Read(i, out var replaced);
         if (replaced == LazyFlags.All && read == 0)
         {
-            _flagsParked = false;
+            _flags = FlagsInRegister;
         }
         else if (read != 0 || replaced != 0 || MayTouchFlags(i->Operation))
         {

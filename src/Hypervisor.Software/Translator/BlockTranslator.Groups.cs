@@ -50,7 +50,7 @@ internal unsafe ref partial struct BlockTranslator
 
         if (_live[_index] == 0)
         {
-            _flagsParked = false;
+            _flags = FlagsInRegister;
         }
 
         ParkLiveFlags();
@@ -96,7 +96,7 @@ internal unsafe ref partial struct BlockTranslator
         }
 
         cold->Last = group.Last;
-        cold->ParkedBehind = _flagsParked;
+        cold->FlagsBehind = _flags;
         return true;
     }
 
@@ -212,7 +212,7 @@ internal unsafe ref partial struct BlockTranslator
     // Some operand misses or lies in the next page: each instruction by itself, and back to where the run ends.
     private void EmitGroupCold(Cold* cold)
     {
-        _flagsParked = cold->FlagsParked;
+        _flags = cold->Flags;
         _in = cold->In;
         var ends = false;
         for (_index = cold->Index; _index <= cold->Last; _index++)
@@ -232,11 +232,11 @@ internal unsafe ref partial struct BlockTranslator
         }
 
         _index = cold->Last;
-        if (cold->ParkedBehind)
+        if (cold->FlagsBehind == FlagsInState)
         {
-            ParkFlags();
+            ParkFlagsInState();
         }
-        else
+        else if (cold->FlagsBehind == FlagsInRegister)
         {
             RestoreFlags(scratchFree: true);
         }

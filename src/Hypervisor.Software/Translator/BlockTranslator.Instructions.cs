@@ -105,7 +105,7 @@ internal unsafe ref partial struct BlockTranslator
     {
         if (_live[_index] == 0)
         {
-            _flagsParked = false;
+            _flags = FlagsInRegister;
         }
 
         if (!IsTranslatable(i, _block->Privilege, _isCode64))

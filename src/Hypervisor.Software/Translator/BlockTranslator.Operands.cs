@@ -134,7 +134,7 @@ internal unsafe ref partial struct BlockTranslator
         _c.Arithmetic32(4, HostRegister.Rcx, IndexMask);
         _c.RegisterMemory(
             OpcodePrefix.None, OpcodeMap.Primary, 0x03, true, T1, HostRegister.Rsp,
-            miss is ColdKind.MissedStore or ColdKind.StoreGroup ? StateLayout.StoreTlb : StateLayout.LoadTlb);
+            miss is ColdKind.MissedStore or ColdKind.StoreGroup or ColdKind.StoreWindow ? StateLayout.StoreTlb : StateLayout.LoadTlb);
         _c.Bytes([0x48, 0x2B, 0x39]); // sub rdi, [rcx]
         _c.Bytes([0x48, 0x81, 0xFF]); // cmp rdi, 4096 - size
         _c.Int32(4096 - size);
@@ -152,8 +152,15 @@ internal unsafe ref partial struct BlockTranslator
         }
     }
 
+    // The operand in memory, for EmitOperand. The flags are lost, or not touched.
     private void EmitMemory(DecodedInstruction* i, bool isStore, int size)
     {
+        if (TryEmitWindowed(i))
+        {
+            return;
+        }
+
+        _isWindowed = false;
         ParkLiveFlags();
         EmitAddress(i);
         EmitCheck(isStore, size);
@@ -203,13 +210,16 @@ internal unsafe ref partial struct BlockTranslator
         }
         else if (regSpilled)
         {
-            _c.Bytes([0x48, 0x8D, 0x0C, 0x39]); // lea rcx, [rcx + rdi]
-            rm = T1;
-            combined = true;
+            if (!_isWindowed)
+            {
+                EmitHostAddress();
+                rm = T1;
+                combined = true;
+            }
         }
         else if (byCl)
         {
-            _c.Bytes([0x48, 0x8D, 0x3C, 0x0F]); // lea rdi, [rdi + rcx]
+            EmitOperandAddress(T0);
             combined = true;
         }
 
@@ -245,7 +255,7 @@ internal unsafe ref partial struct BlockTranslator
         }
         else
         {
-            _c.ModRmIndexed(reg, T0, T1, 0, 0);
+            EmitOperand(reg);
         }
 
         EmitImmediate(i);

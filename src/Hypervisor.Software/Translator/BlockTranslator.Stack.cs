@@ -22,6 +22,13 @@ internal unsafe ref partial struct BlockTranslator
         _c.ModRmIndexed(register, T0, T1, 0, 0);
     }
 
+    // mov register, [the operand that was found last]
+    private void EmitLoadOperandWord(int register)
+    {
+        _c.Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x8B, _isCode64, register, 0, 0);
+        EmitOperand(register);
+    }
+
     // lea destination, [source + bytes]
     private void EmitAddWord(int destination, int source, int bytes) =>
         _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, _isCode64, destination, (HostRegister)source, bytes);
@@ -86,7 +93,7 @@ internal unsafe ref partial struct BlockTranslator
     // The loaded word waits in the state while RDI and RCX serve another access.
     private void EmitParkOperand()
     {
-        EmitLoadWord(T0);
+        EmitLoadOperandWord(T0);
         _c.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdi);
     }
 
@@ -173,7 +180,7 @@ internal unsafe ref partial struct BlockTranslator
             }
             else
             {
-                EmitLoadWord(T0);
+                EmitLoadOperandWord(T0);
             }
         }
         else

@@ -178,7 +178,7 @@ internal unsafe ref partial struct BlockTranslator
 
     private void EmitPushFlags()
     {
-        ParkFlags();
+        ParkFlagsInState();
         _c.Load32(HostRegister.Rdi, HostRegister.Rsp, StateLayout.ParkedFlags); // LAHF in AH, OF in AL
         _c.Bytes([0x89, 0xF9]); // mov ecx, edi
         _c.Bytes([0xC1, 0xEF, 0x08]); // shr edi, 8
@@ -199,7 +199,7 @@ internal unsafe ref partial struct BlockTranslator
     private void EmitPopFlags()
     {
         const uint Others = RFlags.Tf | RFlags.Df | RFlags.Iopl | RFlags.Nt | RFlags.Ac | RFlags.Id | RFlags.Vif | RFlags.Vip;
-        _flagsParked = false;
+        _flags = FlagsInRegister;
         EmitStackTop(GuestRsp);
         _c.Load32(HostRegister.Rcx, HostRegister.Rsp, StateLayout.SystemFlags);
         _c.Bytes([0x31, 0xF9]); // xor ecx, edi

@@ -49,6 +49,12 @@ internal unsafe ref partial struct BlockTranslator
         RestoreColdFlags(cold);
         var next = cold->Index + 1;
         var start = _c.Cursor;
+        if (_accesses[cold->Index].IsWithin)
+        {
+            EmitRecordExit(ExitKind.Interpret, (ushort)cold->Index, start, 0);
+            return;
+        }
+
         var isReloading = ReloadSize(cold->In, next) != 0;
         EmitRecordExit(
             ExitKind.Interpret, (ushort)cold->Index, start, isReloading ? LoadSize : (int)(_starts[next] - start));
@@ -65,12 +71,17 @@ internal unsafe ref partial struct BlockTranslator
         _c.Bytes([0x48, 0x8D, 0x3D]); // lea rdi, [record]
         _c.Int32(5);
         EmitJump(_owner.Leave);
-        var after = ReloadSize(cold->In, index + 1);
+        var isResumed = !_accesses[index].IsWithin;
+        var after = isResumed ? ReloadSize(cold->In, index + 1) : 0;
         var behind = _c.Cursor + sizeof(ExitRecord);
         EmitRecord(
             cold->Kind == ColdKind.MissedStore ? ExitKind.MissedStore : ExitKind.MissedLoad, (ushort)index,
-            after != 0 ? behind : _starts[index + 1], ReloadSize(_startIn[index], index) != 0 ? behind + after : _starts[index]);
-        EmitReload(cold->In, index + 1);
+            !isResumed ? null : after != 0 ? behind : _starts[index + 1], ReloadSize(_startIn[index], index) != 0 ? behind + after : _starts[index]);
+        if (isResumed)
+        {
+            EmitReload(cold->In, index + 1);
+        }
+
         EmitReload(_startIn[index], index);
     }
 
@@ -98,11 +109,8 @@ internal unsafe ref partial struct BlockTranslator
 
     private void RestoreColdFlags(Cold* cold)
     {
-        if (cold->FlagsParked)
-        {
-            _flagsParked = true;
-            RestoreFlags(scratchFree: true);
-        }
+        _flags = cold->Flags;
+        RestoreFlags(scratchFree: true);
     }
 
     private readonly byte* LoaderOf(VectorNeed need) => need == VectorNeed.Avx ? _owner.LoadAvx : _owner.LoadVectors;
@@ -145,6 +153,11 @@ internal unsafe ref partial struct BlockTranslator
         if (memory)
         {
             var size = isVex ? VexTable.MemorySize(i, form) : MemorySize(i, form);
+            if (form.Has(ThunkTraits.Aligned))
+            {
+                ParkLiveFlags();
+            }
+
             EmitMemory(i, form.Has(ThunkTraits.WritesRm), size);
             if (form.Has(ThunkTraits.Aligned))
             {
@@ -206,7 +219,7 @@ internal unsafe ref partial struct BlockTranslator
 
         if (i->IsMemory)
         {
-            _c.ModRmIndexed(reg, T0, T1, 0, 0);
+            EmitOperand(reg);
         }
         else
         {
@@ -222,9 +235,14 @@ internal unsafe ref partial struct BlockTranslator
     private static int MemorySize(DecodedInstruction* i, in ThunkForm form) =>
         form.MemorySize != 0 ? form.MemorySize : (i->Prefixes & Prefixes.RexW) != 0 ? 8 : 4;
 
-    // RDI is the offset in the page. A misaligned operand is the interpreter's, which raises the fault.
+    // RDI is the offset in the page, or is free. A misaligned operand is the interpreter's, which raises the fault.
     private void EmitAlignmentCheck(int size)
     {
+        if (_isWindowed)
+        {
+            EmitOperandAddress(T0);
+        }
+
         _c.Bytes([0x40, 0xF6, 0xC7, (byte)(size - 1)]); // test dil, size - 1
         _c.Bytes([0x0F, 0x85]); // jnz
         AddCold(ColdKind.Interpret);

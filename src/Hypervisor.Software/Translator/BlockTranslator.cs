@@ -12,7 +12,7 @@ namespace Vitro.Hypervisor.Software.Translator;
 /// </summary>
 /// <remarks>
 /// At each instruction's start every guest register is in its home and the flags are in EFLAGS, or, within a block, parked
-/// in the state (<see cref="_flagsParked"/>). RDI and RCX are free.
+/// in the state or yet to be made anew (<see cref="_flags"/>). RDI and RCX are free.
 /// </remarks>
 internal unsafe ref partial struct BlockTranslator
 {
@@ -28,6 +28,8 @@ internal unsafe ref partial struct BlockTranslator
     private readonly byte** _starts;
     private readonly HostRegisters* _startIn;
     private readonly Cold* _colds;
+    private readonly Window* _windows;
+    private readonly Access* _accesses;
     private CodeEmitter _c;
     private CodeEmitter _cold;
     private TranslatedBlock* _block;
@@ -37,10 +39,13 @@ internal unsafe ref partial struct BlockTranslator
     private int _count;
     private int _coldCount;
     private int _index;
-    private bool _flagsParked;
+    private int _flags = FlagsInRegister;
     private HostRegisters _in;
     private int _lastVector;
     private int _lastX87;
+    private int _windowCount;
+    private bool _isWindowed;
+    private int _place;
 
     /// <summary>Prepares to write a block: what it executes at one place, its header and what it rarely executes at another.</summary>
     public BlockTranslator(BlockTranslations owner, CodeEmitter code, CodeEmitter cold, byte* scratch, VpState* state)
@@ -53,6 +58,8 @@ internal unsafe ref partial struct BlockTranslator
         _starts = (byte**)(_live + (2 * MaximumInstructions));
         _startIn = (HostRegisters*)(_starts + (2 * MaximumInstructions));
         _colds = (Cold*)(_startIn + (4 * MaximumInstructions));
+        _windows = (Window*)(_colds + MaximumColds);
+        _accesses = (Access*)(_windows + MaximumInstructions);
     }
 
     /// <summary>End of what was written, in the writable view.</summary>
@@ -63,13 +70,13 @@ internal unsafe ref partial struct BlockTranslator
 
     /// <summary>Memory for the work on one block.</summary>
     public static byte* AllocateScratch() => (byte*)NativeMemory.AlignedAlloc(
-        (nuint)((MaximumInstructions * 40) + (MaximumColds * sizeof(Cold))), 64);
+        (nuint)((MaximumInstructions * (40 + sizeof(Window) + sizeof(Access))) + (MaximumColds * sizeof(Cold))), 64);
 
     /// <summary>Frees it.</summary>
     public static void FreeScratch(byte* scratch) => NativeMemory.AlignedFree(scratch);
 
     /// <summary>Translates a block, whose instructions are plain (<see cref="CodeCache.Plain"/>).</summary>
-    public TranslatedBlock* Translate(CodeBlock* block, ulong linear, uint privilege, long toExecutable)
+    public TranslatedBlock* Translate(CodeBlock* block, ulong linear, uint privilege, bool isWindowless, long toExecutable)
     {
         _linear = linear;
         _isCode64 = (block->Mode & (uint)VpMode.Code64) != 0;
@@ -82,9 +89,11 @@ internal unsafe ref partial struct BlockTranslator
         _block->Block = block;
         _block->Linear = linear;
         _block->Privilege = privilege;
+        _block->IsWindowless = isWindowless;
         _block->ToExecutable = toExecutable;
         ComputeLiveness();
         _block->LiveFlags = _live[0];
+        FindWindows();
         EmitEntry();
         var last = _instructions + _count - 1;
         var ends = false;

@@ -60,6 +60,7 @@ internal static unsafe class FlagUse
                 replaced = Carry;
                 return 0;
             case Operation.Cmc:
+                replaced = Carry;
                 return Carry;
             case Operation.Cmpxchg8b or Operation.Cmpxchg16b:
                 replaced = LazyFlags.Zero;

@@ -23,6 +23,7 @@ internal static unsafe class StateLayout
         Parked = (int)((byte*)&state.Parked - start) - Bias;
         ParkedFlags = (int)((byte*)&state.ParkedFlags - start) - Bias;
         ParkedRax = (int)((byte*)&state.ParkedRax - start) - Bias;
+        FirstWindow = (int)((byte*)state.Windows - start) - Bias;
         ExitRecord = (int)((byte*)&state.ExitRecord - start) - Bias;
         HostStack = (int)((byte*)&state.HostStack - start) - Bias;
         InstructionCount = (int)((byte*)&state.InstructionCount - start) - Bias;
@@ -119,6 +120,8 @@ internal static unsafe class StateLayout
 
     public static int SuspendedStoreTlb { get; }
 
+    private static int FirstWindow { get; }
+
     private static int Cr0 { get; }
 
     private static int Cr2 { get; }
@@ -126,6 +129,12 @@ internal static unsafe class StateLayout
     private static int Cr3 { get; }
 
     private static int FirstSelector { get; }
+
+    /// <summary>How many windows there is room for.</summary>
+    public const int Windows = VpState.WindowCount;
+
+    /// <summary>Where a window is kept.</summary>
+    public static int Window(int slot) => FirstWindow + (slot * 8);
 
     /// <summary>The place of a guest register.</summary>
     public static int Gpr(int number) => (number * 8) - Bias;

@@ -31,6 +31,9 @@ internal unsafe struct TranslatedBlock
     /// <summary>No longer among its block's translations; nothing leads here any more.</summary>
     public bool IsRetired;
 
+    /// <summary>Made without windows, for where those of another translation fail.</summary>
+    public bool IsWindowless;
+
     /// <summary>Next newer translation of the same block.</summary>
     public TranslatedBlock* Next;
 
@@ -48,8 +51,22 @@ internal unsafe struct TranslatedBlock
     public int TakenUnlinked;
     public int FallThroughUnlinked;
 
+    /// <summary>Where failed windows lead.</summary>
+    public WindowLink* Windows;
+
     /// <summary>Distance from the writable to the executable view.</summary>
     public long ToExecutable;
+}
+
+/// <summary>A branch that is taken when the check of a window fails: to a record, or to a windowless translation once there is one.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct WindowLink
+{
+    /// <summary>Its displacement, which is 0 while it leads to the record behind it.</summary>
+    public int* Place;
+
+    /// <summary>The block's link made before.</summary>
+    public WindowLink* Next;
 }
 
 /// <summary>Why translated code was left; the record lies in the code, and RDI names it.</summary>
@@ -63,7 +80,9 @@ internal unsafe struct ExitRecord
     /// <summary>Number of the instruction.</summary>
     public ushort Index;
 
-    /// <summary>Bytes from the record to where execution goes on after the instruction; 0 when it does not.</summary>
+    /// <summary>
+    /// Bytes from the record to where execution goes on after the instruction; 0 when it does not. Of windows: to the <see cref="WindowLink"/>.
+    /// </summary>
     public int Resume;
 
     /// <summary>The same to where the instruction is tried again, for misses.</summary>
@@ -88,6 +107,10 @@ internal enum ExitKind : ushort
     /// <summary>The access at VpState.Parked is not in the TLB: to be filled in, or else the instruction interpreted.</summary>
     MissedLoad,
     MissedStore,
+
+    /// <summary>The window at VpState.Parked is not in the TLB: to be filled in, or else the block goes on without windows.</summary>
+    LoadWindow,
+    StoreWindow,
 
     /// <summary>The direct branch that ends the block is taken, or not: its target is not linked yet.</summary>
     Taken,

@@ -198,12 +198,34 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
 
             // Once this has changed, the record may be gone.
             var emptied = _cache.Emptied;
+            var flushes = _vp.Mmu.Flushes;
             switch (record->Kind)
             {
+                case ExitKind.LoadWindow or ExitKind.StoreWindow:
+                    state->Rip = translated->Linear + (CodeBlock.Instructions(block) + record->Index)->Offset;
+                    var isWindowFilled = _vp.Mmu.TryFill(state->Parked, record->Kind == ExitKind.LoadWindow ? MmuAccess.Load : MmuAccess.Store);
+                    if (_cache.Emptied != emptied || _vp.Mmu.Flushes != flushes)
+                    {
+                        return;
+                    }
+
+                    if (isWindowFilled)
+                    {
+                        target = (byte*)record + record->Retry;
+                        break;
+                    }
+
+                    if (!LeaveWindow(ref translated, (WindowLink*)((byte*)record + record->Resume)))
+                    {
+                        return;
+                    }
+
+                    target = translated->Body;
+                    break;
                 case ExitKind.MissedLoad or ExitKind.MissedStore:
                     var missed = translated->Linear + (CodeBlock.Instructions(block) + record->Index)->Offset;
                     var isFilled = _vp.Mmu.TryFill(state->Parked, record->Kind == ExitKind.MissedLoad ? MmuAccess.Load : MmuAccess.Store);
-                    if (_cache.Emptied != emptied)
+                    if (_cache.Emptied != emptied || _vp.Mmu.Flushes != flushes)
                     {
                         state->Rip = missed;
                         return;
@@ -226,7 +248,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
                     state->InterruptShadow = 0;
                     var next = _interpreter.ExecuteSingle(instruction);
                     if (next == InstructionInterpreter.NextStep.Continue && _cache.Emptied == emptied && record->Kind != ExitKind.Vectors
-                        && block->HostPc != null && BlockMode == block->Mode)
+                        && record->Resume != 0 && block->HostPc != null && BlockMode == block->Mode)
                     {
                         target = (byte*)record + record->Resume;
                         break;
@@ -308,6 +330,43 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
 
         _cache.Link(_vp, from, slot, translated, emptied);
         if (_cache.Emptied != emptied || !IsFetchable(translated->Linear))
+        {
+            return false;
+        }
+
+        from = translated;
+        return true;
+    }
+
+    // Goes on at RIP, in the middle of a block, with a translation that has no windows, as the block's next one fails.
+    private bool LeaveWindow(ref TranslatedBlock* from, WindowLink* link)
+    {
+        if (_state->Requests != 0)
+        {
+            return false;
+        }
+
+        var emptied = _cache.Emptied;
+        var rest = Find();
+        if (rest == null || rest->SecondHost != null)
+        {
+            return false;
+        }
+
+        var linear = _state->Rip;
+        var translated = _translations.Find(rest, linear, Privilege, isWindowless: true);
+        if (translated == null)
+        {
+            translated = _cache.Translate(_vp, rest, linear, isWindowless: true);
+        }
+
+        if (translated == null || _cache.Emptied != emptied)
+        {
+            return false;
+        }
+
+        _cache.Link(_vp, from, link, translated, emptied);
+        if (_cache.Emptied != emptied || !IsFetchable(linear))
         {
             return false;
         }

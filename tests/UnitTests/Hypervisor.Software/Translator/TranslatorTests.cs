@@ -84,6 +84,72 @@ public sealed class TranslatorTests
     }
 
     [Fact]
+    public void Accesses_off_one_register_are_right_before_over_and_behind_a_page_s_end()
+    {
+        using var pair = new ProgramPair();
+        for (var distance = -64; distance <= 64; distance++)
+        {
+            var kind = (byte)((distance & 15) == 0 ? 0x66 : 0xF3);
+            byte[] program =
+            [
+                0x48, 0x8D, 0x5B, (byte)distance, // lea rbx, [rbx + distance]
+                0xB9, 3, 0, 0, 0, // mov ecx, 3
+                0x48, 0x8B, 0x03, // mov rax, [rbx]
+                0x48, 0x03, 0x43, 0x18, // add rax, [rbx + 24]
+                0x11, 0x43, 0x04, // adc [rbx + 4], eax
+                0x48, 0x83, 0xC3, 0x10, // add rbx, 16
+                0x50, // push rax
+                kind, 0x0F, 0x6F, 0x03, // movdqa or movdqu xmm0, [rbx]
+                kind, 0x0F, 0x7F, 0x43, 0xF0, // and [rbx - 16], xmm0
+                0x48, 0x11, 0x43, 0xF8, // adc [rbx - 8], rax
+                0x8F, 0x43, 0x08, // pop qword [rbx + 8]
+                0x31, 0xD2, // xor edx, edx
+                0x48, 0xF7, 0x73, 0x08, // div qword [rbx + 8]
+                0xFF, 0xC9, // dec ecx
+                0x75, 0xD7, // jnz to the first load
+                0xF4, // hlt
+            ];
+            Assert.Equal("", pair.Compare(program, distance));
+        }
+    }
+
+    [Theory]
+    [InlineData(0x01)] // add
+    [InlineData(0x03)]
+    [InlineData(0x29)] // sub
+    [InlineData(0x2B)]
+    [InlineData(0x21)] // and
+    [InlineData(0x0B)] // or
+    [InlineData(0x33)] // xor
+    [InlineData(0x39)] // cmp
+    [InlineData(0x85)] // test
+    public void Flags_outlive_accesses_to_memory_and_indirect_jumps(int opcode)
+    {
+        using var pair = new ProgramPair();
+        for (var seed = 0; seed < 64; seed++)
+        {
+            // Of two registers, one register, and a register and a constant where there is such an instruction.
+            byte modRm = (seed & 1) != 0 ? (byte)0xC2 : (byte)0xC0;
+            byte[] instruction = (seed & 2) != 0 || opcode == 0x85
+                ? [(byte)opcode, modRm]
+                : [0x81, (byte)(0xC0 | (opcode & 0x38)), (byte)seed, 0, 0, (byte)(seed << 3)];
+            byte[] program =
+            [
+                (byte)(0x48 - ((seed & 4) << 1)), .. instruction, // with and without REX.W
+                0x4C, 0x8B, 0x43, 0x08, // mov r8, [rbx + 8]
+                0x4C, 0x0F, 0x42, 0x63, 0x10, // cmovb r12, [rbx + 16]
+                0x48, 0x8D, 0x3D, 0x03, 0x00, 0x00, 0x00, // lea rdi, [rip + 3]
+                0xFF, 0xE7, // jmp rdi
+                0xF4, // hlt
+                0x9C, // pushf
+                0x5E, // pop rsi
+                0xF4, // hlt
+            ];
+            Assert.Equal("", pair.Compare(program, seed));
+        }
+    }
+
+    [Fact]
     public void Code_that_changes_the_code_ahead_of_it_runs_as_changed()
     {
         using var pair = new ProgramPair();
