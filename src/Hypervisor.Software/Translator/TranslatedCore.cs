@@ -338,14 +338,9 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
         return true;
     }
 
-    // Goes on at RIP, in the middle of a block, with a translation that has no windows, as the block's next one fails.
+    // Goes on at RIP, in a block, with a translation that has no windows, as the block's next one fails. Requests wait for the rest's end.
     private bool LeaveWindow(ref TranslatedBlock* from, WindowLink* link)
     {
-        if (_state->Requests != 0)
-        {
-            return false;
-        }
-
         var emptied = _cache.Emptied;
         var rest = Find();
         if (rest == null || rest->SecondHost != null)
