@@ -19,10 +19,10 @@ internal sealed class LoopPartition : IDisposable
     private readonly IPartition _partition;
 
     /// <summary>Creates it on the engine's usual way of execution, or a given one.</summary>
-    internal LoopPartition(ReadOnlySpan<byte> code, IExecutionFactory? execution = null)
+    internal LoopPartition(ReadOnlySpan<byte> code, IExecutionFactory? execution = null, ulong address = CodeAddress)
     {
         _gpa = new GpaSpace(_ram);
-        _gpa.TryWrite(CodeAddress, code);
+        _gpa.TryWrite(address, code);
         WritePageTables(_gpa);
         var engine = new SoftwareEngine();
         var empty = new EmptyMachine();
@@ -36,7 +36,7 @@ internal sealed class LoopPartition : IDisposable
             InterruptControllers = [empty],
         };
         _partition = execution == null ? engine.CreatePartition(options) : new SoftwarePartition(options, execution);
-        Processor.SetState(InitialState());
+        Processor.SetState(InitialState(address));
     }
 
     internal IVirtualProcessor Processor => _partition.VirtualProcessors[0];
@@ -85,11 +85,11 @@ internal sealed class LoopPartition : IDisposable
         }
     }
 
-    private static VirtualProcessorState InitialState()
+    private static VirtualProcessorState InitialState(ulong address)
     {
         var state = new VirtualProcessorState
         {
-            Rip = CodeAddress,
+            Rip = address,
             Cr0 = 0x8000_0033,
             Cr3 = TableAddress,
             Cr4 = 0x620,

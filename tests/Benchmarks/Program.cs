@@ -23,6 +23,7 @@ var benchmarks = new Dictionary<string, Func<CancellationToken, Task<int>>>(Stri
     ["translator"] = _ => RunLoop(false, "off", "on"),
     ["pauses"] = PausesBenchmark.RunAsync,
     ["save"] = SaveBenchmark.RunAsync,
+    ["translation"] = _ => Task.FromResult(TranslationBenchmark.Run()),
     ["vector"] = _ => RunLoop(true, "off"),
     ["vhd"] = _ => Task.FromResult(VhdBenchmark.Run(options)),
 };
