@@ -242,10 +242,20 @@ internal sealed class CrashFileSystem : IDiskFileSystem
 
         public int Read(long offset, in BufferSlice target, bool cachedOnly)
         {
-            var data = new byte[target.Length];
-            var got = Read(offset, data);
-            target.CopyFrom(data.AsSpan(0, got));
-            return got;
+            Span<byte> piece = stackalloc byte[4096];
+            var done = 0;
+            while (done < target.Length)
+            {
+                var got = Read(offset + done, piece[..Math.Min(piece.Length, target.Length - done)]);
+                target.Slice(done, got).CopyFrom(piece[..got]);
+                done += got;
+                if (got == 0)
+                {
+                    break;
+                }
+            }
+
+            return done;
         }
 
         public void Write(long offset, ReadOnlySpan<byte> buffer)

@@ -1,4 +1,5 @@
 using Vitro.Storage;
+using Vitro.Storage.Files;
 using Xunit;
 
 namespace Vitro.UnitTests.Storage.Crash;
@@ -21,7 +22,7 @@ public sealed class DiskCrashTests
         var runs = new TheoryData<DiskFormat, int, int>();
         foreach (var format in new[] { DiskFormat.Vhd, DiskFormat.Vhdx })
         {
-            for (var seed = 1; seed <= (Long ? 20 : 2); seed++)
+            for (var seed = 1; seed <= (Long ? 8 : 2); seed++)
             {
                 runs.Add(format, 1, seed);
                 runs.Add(format, 2, seed);
@@ -63,12 +64,15 @@ public sealed class DiskCrashTests
         }
 
         disk.Close();
+        var found = new byte[Length];
         foreach (var (count, mode) in CrashPoints.Of(files.Events, random))
         {
             var crashed = files.After(count, mode, random);
             AssertSound(crashed, path, $"{count} {mode}");
             var reopened = Open(crashed, path);
-            history.AssertAllows(reopened.GetAll(), count, $"{count} {mode}");
+            found.AsSpan().Fill(0xA5); // what a read leaves untouched shows
+            reopened.Read(0, BufferSlice.Of(found), cachedOnly: false);
+            history.AssertAllows(found, count, $"{count} {mode}");
 
             // It can be used as before.
             var data = DiskContent.Random(4096, count);
