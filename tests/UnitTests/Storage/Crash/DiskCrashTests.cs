@@ -108,12 +108,13 @@ public sealed class DiskCrashTests
         {
             case < 6:
                 var data = DiskContent.Random(length, random.Next());
-                disk.Put(offset, data);
-                history.Wrote(start, offset, data);
+                var durable = random.Next(4) == 0;
+                disk.Write(offset, BufferSlice.Of(data), durable);
+                history.Wrote(start, offset, data, durable ? files.Events : int.MaxValue);
                 break;
             case < 8:
                 disk.Zero(offset, length);
-                history.Wrote(start, offset, new byte[length]);
+                history.Wrote(start, offset, new byte[length], durable: int.MaxValue);
                 break;
             default:
                 disk.Flush();
@@ -158,7 +159,7 @@ public sealed class DiskCrashTests
     /// <summary>What a disk may hold after a crash at any moment of its life.</summary>
     private sealed class History
     {
-        private readonly List<(int Start, int Offset, byte[] Data)> _writes = [];
+        private readonly List<(int Start, int Offset, byte[] Data, int Durable)> _writes = [];
         private readonly List<(int End, int Writes, byte[] Content)> _flushes = [];
         private readonly byte[] _now;
 
@@ -168,9 +169,10 @@ public sealed class DiskCrashTests
             _flushes.Add((0, 0, (byte[])content.Clone()));
         }
 
-        internal void Wrote(int start, int offset, byte[] data)
+        /// <summary>A write that began after <paramref name="start"/> events and is by itself durable after <paramref name="durable"/>.</summary>
+        internal void Wrote(int start, int offset, byte[] data, int durable)
         {
-            _writes.Add((start, offset, data));
+            _writes.Add((start, offset, data, durable));
             data.CopyTo(_now, offset);
         }
 
@@ -182,18 +184,20 @@ public sealed class DiskCrashTests
             var later = _writes.Skip(flush.Writes).Where(write => write.Start < events).ToList();
             for (var offset = 0; offset < Length; offset += 512)
             {
+                // Newest first, down to the one that is durable; below all of them what was flushed.
                 var sector = found.AsSpan(offset, 512);
-                if (sector.SequenceEqual(flush.Content.AsSpan(offset, 512)))
+                var (allowed, covered) = (false, false);
+                for (var i = later.Count - 1; i >= 0 && !allowed && !covered; i--)
                 {
-                    continue;
+                    var (_, start, data, durable) = later[i];
+                    if (offset >= start && offset < start + data.Length)
+                    {
+                        allowed = sector.SequenceEqual(data.AsSpan(offset - start, 512));
+                        covered = durable <= events;
+                    }
                 }
 
-                var allowed = false;
-                foreach (var (_, start, data) in later)
-                {
-                    allowed |= offset >= start && offset < start + data.Length && sector.SequenceEqual(data.AsSpan(offset - start, 512));
-                }
-
+                allowed |= !covered && sector.SequenceEqual(flush.Content.AsSpan(offset, 512));
                 Assert.True(allowed, $"{point}: the sector at {offset} is neither what was flushed nor what was written since");
             }
         }
