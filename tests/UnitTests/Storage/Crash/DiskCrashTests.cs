@@ -22,7 +22,7 @@ public sealed class DiskCrashTests
         var runs = new TheoryData<DiskFormat, int, int>();
         foreach (var format in new[] { DiskFormat.Vhd, DiskFormat.Vhdx })
         {
-            for (var seed = 1; seed <= (Long ? 8 : 2); seed++)
+            for (var seed = 1; seed <= (Long ? 20 : 2); seed++)
             {
                 runs.Add(format, 1, seed);
                 runs.Add(format, 2, seed);
