@@ -1,6 +1,7 @@
 using System.Globalization;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Thunks;
+using Vitro.Hypervisor.Software.Translator;
 using Vitro.UnitTests.Architecture;
 using Xunit;
 
@@ -122,10 +123,12 @@ public sealed class DifferentialTests
         }
     }
 
-    [Fact]
-    public void Cases_that_once_differed_agree()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Cases_that_once_differed_agree(bool translates)
     {
-        using var runner = new DifferentialRunner();
+        using var runner = translates ? new DifferentialRunner(new TranslatorFactory()) : new DifferentialRunner();
         var reports = new List<string>();
         foreach (var line in Directory.EnumerateFiles(CasesFolder, "*.txt").SelectMany(File.ReadLines))
         {

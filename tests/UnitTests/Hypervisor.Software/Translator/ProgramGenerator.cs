@@ -2,7 +2,7 @@ namespace Vitro.UnitTests.Hypervisor.Software.Translator;
 
 /// <summary>
 /// Random 64-bit programs of the kernel: a loop of integer and system, and if wanted vector, instructions with branches forward, loads
-/// and stores around a page border and calls of a function in another page. RBX points to the data, R14 counts, RSP is the stack;
+/// and stores around a page border, calls of a function in another page, and <see cref="ProgramHazards"/>. RBX points to the data, R14 counts, RSP is the stack;
 /// nothing else is fixed.
 /// </summary>
 internal static class ProgramGenerator
@@ -22,6 +22,8 @@ internal static class ProgramGenerator
         var loop = code.Count;
         var count = random.Next(5, 60);
         var open = new List<(int Place, int Left)>();
+        var hazards = new ProgramHazards(random, code, is64: true, isWritten => Register(random, isWritten));
+        var isFlagless = random.Next(2) == 0;
         for (var n = 0; n < count; n++)
         {
             if (random.Next(10) < vectors)
@@ -30,7 +32,7 @@ internal static class ProgramGenerator
             }
             else
             {
-                EmitOne(random, code, open);
+                EmitOne(random, code, open, hazards, isFlagless);
             }
 
             Close(code, open, all: false);
@@ -45,7 +47,12 @@ internal static class ProgramGenerator
             Emit(code, 0xF4);
         }
 
-        for (var n = random.Next(1, 6); n > 0; n--)
+        if (isFlagless)
+        {
+            hazards.EmitFlagless();
+        }
+
+        for (var n = isFlagless ? 0 : random.Next(1, 6); n > 0; n--)
         {
             EmitPlain(random, code);
         }
@@ -54,13 +61,16 @@ internal static class ProgramGenerator
         return [.. code];
     }
 
-    private static void EmitOne(Random random, List<byte> code, List<(int Place, int Left)> open)
+    private static void EmitOne(Random random, List<byte> code, List<(int Place, int Left)> open, ProgramHazards hazards, bool isFlagless)
     {
         switch (random.Next(16))
         {
             case 0:
                 Emit(code, 0x0F, (byte)(0x80 | random.Next(16)), 0, 0, 0, 0);
                 open.Add((code.Count - 4, random.Next(1, 8)));
+                break;
+            case 1 when isFlagless:
+                hazards.EmitCallAmidFlags(FunctionOffset);
                 break;
             case 1 when random.Next(3) == 0:
                 Emit(code, 0xE8);
@@ -80,6 +90,9 @@ internal static class ProgramGenerator
                 break;
             case 6:
                 EmitCountBranch(random, code);
+                break;
+            case 7:
+                hazards.Emit();
                 break;
             default:
                 EmitPlain(random, code);

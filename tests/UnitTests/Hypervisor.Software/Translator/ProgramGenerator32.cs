@@ -2,7 +2,7 @@ namespace Vitro.UnitTests.Hypervisor.Software.Translator;
 
 /// <summary>
 /// Random 32-bit programs of the kernel: a loop of instructions with branches forward, loads and stores around a page border, by
-/// DS, FS and GS, calls of a function in another page, and segment registers loaded with flat and with small segments. EBX points to the
+/// DS, FS and GS, calls of a function in another page, <see cref="ProgramHazards"/>, and segment registers loaded with flat and with small segments. EBX points to the
 /// data, EBP counts, ESP is the stack; nothing else is fixed.
 /// </summary>
 internal sealed class ProgramGenerator32
@@ -15,7 +15,13 @@ internal sealed class ProgramGenerator32
     private readonly List<byte> _code = [];
     private readonly List<(int Place, int Left)> _open = [];
 
-    private ProgramGenerator32(Random random) => _random = random;
+    private readonly ProgramHazards _hazards;
+
+    private ProgramGenerator32(Random random)
+    {
+        _random = random;
+        _hazards = new ProgramHazards(random, _code, is64: false, Register);
+    }
 
     /// <summary>A program with its function; it ends with HLT.</summary>
     internal static byte[] Generate(Random random) => new ProgramGenerator32(random).Generate();
@@ -101,6 +107,9 @@ internal sealed class ProgramGenerator32
                 break;
             case 5:
                 EmitShort();
+                break;
+            case 6:
+                _hazards.Emit();
                 break;
             default:
                 EmitPlain();

@@ -31,6 +31,9 @@ internal sealed unsafe class ProgramMachine : IDisposable
     internal const ulong DataAddress = 0x181000;
     internal const int DataSize = 0x2000;
 
+    /// <summary>How far behind <see cref="DataAddress"/> a page lies that is not mapped, and then one to read only; with paging.</summary>
+    internal const int HoleOffset = 0x1000;
+
     /// <summary>From here on, each of 512 pages is the first page of code again.</summary>
     internal const ulong AliasAddress = 0x400000;
 
@@ -115,6 +118,9 @@ internal sealed unsafe class ProgramMachine : IDisposable
     internal ulong GsBase => _vp.State->Gs.Base;
 
     internal ReadOnlySpan<byte> Data => new((byte*)_ram.File.Address + DataAddress - (DataSize / 2), DataSize);
+
+    /// <summary>The program, as it has become.</summary>
+    internal ReadOnlySpan<byte> Code => new((byte*)_ram.File.Address + CodeAddress, 0x2000);
 
     public void Dispose()
     {
@@ -232,6 +238,9 @@ internal sealed unsafe class ProgramMachine : IDisposable
         {
             Write(0x4000 + (page * 8), (page << 12) | 0x67);
         }
+
+        Write(0x4000 + ((DataAddress + HoleOffset) >> 12 << 3), 0);
+        Write(0x4000 + ((DataAddress + HoleOffset + 0x1000) >> 12 << 3), (DataAddress + HoleOffset + 0x1000) | 0x65);
 
         for (var vector = 0UL; vector < 32; vector++)
         {
@@ -351,6 +360,12 @@ internal sealed class ProgramPair(ProgramMode mode = ProgramMode.Code64) : IDisp
         if (at < ProgramMachine.DataSize)
         {
             text.Append($" data at {at - (ProgramMachine.DataSize / 2):+0;-0}");
+        }
+
+        at = Interpreted.Code.CommonPrefixLength(Translated.Code);
+        if (at < Interpreted.Code.Length)
+        {
+            text.Append($" code at {at:x}");
         }
 
         return text.ToString();

@@ -47,8 +47,8 @@ public sealed class TranslatorTests
         for (var round = 0; round < rounds; round++)
         {
             var program = ProgramGenerator.Generate(random, vectors);
-            var difference = pair.Compare(program, random.Next());
-            Assert.True(difference.Length == 0, $"seed {seed} round {round}: {difference}\n{Convert.ToHexString(program).TrimEnd('F', '4')}");
+            var difference = new ProgramCase(ProgramMode.Code64, random.Next(), program).Compare(pair);
+            Assert.True(difference.Length == 0, $"seed {seed} round {round}: {difference}");
         }
     }
 
@@ -64,11 +64,70 @@ public sealed class TranslatorTests
         for (var round = 0; round < rounds; round++)
         {
             var program = ProgramGenerator32.Generate(random);
-            var difference = pair.Compare(program, random.Next());
-            Assert.True(difference.Length == 0, $"seed {seed} round {round}: {difference}\n{Convert.ToHexString(program).TrimEnd('F', '4')}");
+            var difference = new ProgramCase(mode, random.Next(), program).Compare(pair);
+            Assert.True(difference.Length == 0, $"seed {seed} round {round}: {difference}");
         }
 
         Assert.True(pair.Translated.Cache.Translations!.Translated > (ulong)rounds, "32-bit code is not translated.");
+    }
+
+    [Fact]
+    public void Programs_that_once_differed_end_alike()
+    {
+        var pairs = Enum.GetValues<ProgramMode>().ToDictionary(mode => mode, mode => new ProgramPair(mode));
+        var differences = ProgramCase.All.Select(known => known.Compare(pairs[known.Mode])).Where(difference => difference.Length > 0).ToList();
+        foreach (var pair in pairs.Values)
+        {
+            pair.Dispose();
+        }
+
+        Assert.True(differences.Count == 0, string.Join('\n', differences));
+    }
+
+    [Fact]
+    public void A_program_is_the_same_read_back_from_its_line()
+    {
+        var program = new ProgramCase(ProgramMode.Code64, 5, ProgramGenerator.Generate(new Random(3)));
+        var read = ProgramCase.Parse(program.ToString());
+        Assert.Equal((program.Mode, program.Seed, Trimmed(program.Program)), (read.Mode, read.Seed, Trimmed(read.Program)));
+
+        static string Trimmed(byte[] bytes) => Convert.ToHexString(bytes).TrimEnd('F', '4');
+    }
+
+    [Fact]
+    public void Random_programs_fault_change_their_code_and_go_on()
+    {
+        using var machine = new ProgramMachine(new TranslatorFactory());
+        var random = new Random(2);
+        var (faults, changes) = (0, 0);
+        for (var round = 0; round < 200; round++)
+        {
+            var program = ProgramGenerator.Generate(random);
+            machine.Run(program, round);
+            faults += machine.HasFaulted ? 1 : 0;
+            changes += machine.Code.StartsWith(program) ? 0 : 1;
+        }
+
+        Assert.InRange(faults, 20, 120);
+        Assert.InRange(changes, 20, 200);
+    }
+
+    [Fact]
+    public void Sequences_of_instructions_leave_what_the_host_processor_leaves()
+    {
+        using var runner = new DifferentialRunner(new TranslatorFactory());
+        var generator = new SequenceGenerator(int.TryParse(Environment.GetEnvironmentVariable("VITRO_TEST_SEED"), out var given) ? given : 1);
+        var reports = new List<string>();
+        for (var i = 0; i < (Environment.GetEnvironmentVariable("VITRO_LONG_TESTS") == "1" ? 1_000_000 : 10_000) && reports.Count < 10; i++)
+        {
+            var code = generator.Next();
+            if (runner.RunSequence(code, i) == CaseOutcome.Differed && runner.RunSequence(code, i) == CaseOutcome.Differed)
+            {
+                reports.Add(runner.Report);
+            }
+        }
+
+        Assert.True(reports.Count == 0, string.Join('\n', reports));
     }
 
     [Theory]
