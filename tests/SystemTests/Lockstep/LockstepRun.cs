@@ -17,9 +17,8 @@ namespace Vitro.SystemTests.Lockstep;
 /// that the first has executed, and interrupts arrive on both at this same place.
 /// </summary>
 /// <remarks>
-/// General registers and RIP are compared each time, all other registers and memory now and then. The arithmetic flags
-/// are not: the translator leaves out those that nothing reads before they are replaced; a wrong flag that is read shows in a register
-/// or a branch.
+/// General registers and RIP are compared each time, all other registers and memory now and then. The arithmetic flags are when an
+/// instruction reads them (<see cref="LockstepFlags"/>): the translator leaves out those that nothing reads before they are replaced.
 /// </remarks>
 internal sealed unsafe class LockstepRun : IDisposable
 {
@@ -35,6 +34,8 @@ internal sealed unsafe class LockstepRun : IDisposable
     private readonly LockstepMachine _interpreted;
     private readonly ulong[] _trace = new ulong[TraceLength];
     private readonly ulong[] _start = new ulong[17];
+    private readonly byte[] _instruction = new byte[15];
+    private readonly LockstepFlags _flags = new();
     private ulong _steps;
     private ulong _counted;
     private ulong _unspent;
@@ -48,6 +49,9 @@ internal sealed unsafe class LockstepRun : IDisposable
 
     /// <summary>Instructions that the interpreter has executed.</summary>
     internal ulong Instructions => _steps;
+
+    /// <summary>Instructions before which some flags differed.</summary>
+    internal long WithOtherFlags => _flags.Followed;
 
     /// <summary>What the guest wrote to its serial port.</summary>
     internal string Serial => _translated.Serial.ToString();
@@ -98,6 +102,7 @@ internal sealed unsafe class LockstepRun : IDisposable
     {
         var state = _translated.State;
         Keep(_interpreted.State);
+        _flags.Compare(state, _interpreted.State);
         _translated.RunBriefly();
 
         // Where a repeated instruction pauses is each one's own affair: to its end.
@@ -111,7 +116,13 @@ internal sealed unsafe class LockstepRun : IDisposable
         var firstStep = _steps;
         for (var step = 0UL; step < executed + Margin; step++)
         {
-            _trace[_steps++ % TraceLength] = _interpreted.State->Rip;
+            var rip = _interpreted.State->Rip;
+            _trace[_steps++ % TraceLength] = rip;
+            if (_flags.IsAny && _flags.Follow(rip, CodeOf(rip)) is { } wrong)
+            {
+                return $"{wrong}\n{Describe()}";
+            }
+
             _interpreted.Step();
             if (HasCaughtUp(firstStep))
             {
@@ -183,13 +194,38 @@ internal sealed unsafe class LockstepRun : IDisposable
     // A byte of code; null where none is mapped.
     private static byte? CodeAt(LockstepMachine machine, ulong address)
     {
+        var code = CodeAddress(machine, address);
+        return code == null ? null : *code;
+    }
+
+    private static byte* CodeAddress(LockstepMachine machine, ulong address)
+    {
         var state = machine.State;
         var privilege = (state->Mode & (uint)VpMode.User) != 0 ? MmuPrivilege.User : MmuPrivilege.Kernel;
-        byte? code = machine.Processor.Mmu.TryTranslate(address, MmuAccess.Fetch, privilege, out var translation) && translation.Host != null
-            ? *translation.Host
-            : null;
+        var code = machine.Processor.Mmu.TryTranslate(address, MmuAccess.Fetch, privilege, out var translation) ? translation.Host : null;
         state->FaultVector = -1;
         return code;
+    }
+
+    // An instruction's bytes on the interpreting machine, and those behind it.
+    private ReadOnlySpan<byte> CodeOf(ulong address)
+    {
+        const ulong PageSize = 4096;
+        if (CodeAddress(_interpreted, address) is var first && first == null)
+        {
+            return [];
+        }
+
+        var inPage = (int)Math.Min((ulong)_instruction.Length, PageSize - (address & (PageSize - 1)));
+        new ReadOnlySpan<byte>(first, inPage).CopyTo(_instruction);
+        var second = inPage == _instruction.Length ? null : CodeAddress(_interpreted, address + (uint)inPage);
+        if (second == null)
+        {
+            return _instruction.AsSpan(0, inPage);
+        }
+
+        new ReadOnlySpan<byte>(second, _instruction.Length - inPage).CopyTo(_instruction.AsSpan(inPage));
+        return _instruction;
     }
 
     private void Spend(ulong nanoseconds)

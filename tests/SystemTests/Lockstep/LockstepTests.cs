@@ -26,7 +26,7 @@ public sealed class LockstepTests(ITestOutputHelper output)
             Boot = definition.Boot with { CommandLine = "console=ttyS0 panic=-1 vitro.shell=initrd" },
         });
         var difference = run.Run("VITRO-SHELL", instructions);
-        output.WriteLine($"{run.Instructions} instructions, serial port:\n{run.Serial}");
+        output.WriteLine($"{run.Instructions} instructions, {run.WithOtherFlags} of them with flags that differ; serial port:\n{run.Serial}");
         Assert.True(difference is null, difference);
         return run.Serial;
     }
