@@ -199,10 +199,17 @@ internal unsafe ref partial struct BlockTranslator
         int rm = T0;
         var rmSpilled = false;
         var combined = false;
+        var isInState = false;
         if (!memory)
         {
             rm = ByteOrHome(i->Rm, i->RmOffset, i->SourceSize == 1, out rmSpilled, ref force);
-            if (rmSpilled)
+            isInState = rmSpilled && CanBeInMemory(i, (rmRole & Write) != 0);
+            if (isInState)
+            {
+                rm = Sp;
+                rmSpilled = false;
+            }
+            else if (rmSpilled)
             {
                 rm = T0;
                 force |= i->SourceSize == 1;
@@ -245,7 +252,11 @@ internal unsafe ref partial struct BlockTranslator
 
         EmitPrefixes(i);
         _c.Opcode(OpcodePrefix.None, map, opcode, i->OperandSize == 8, extension < 0 ? reg : 0, 0, memory ? 0 : rm, force);
-        if (!memory)
+        if (isInState)
+        {
+            _c.ModRmMemory(reg, Sp, StateLayout.Gpr(i->Rm));
+        }
+        else if (!memory)
         {
             _c.ModRmRegister(reg, rm);
         }
@@ -269,6 +280,14 @@ internal unsafe ref partial struct BlockTranslator
             _c.Store64(HostRegister.Rsp, StateLayout.Gpr(i->Rm), HostRegister.Rdi);
         }
     }
+
+    // Whether a register that stays in the state may be named there. The host would take a bit's number as a place in memory and lock for
+    // an exchange; XADD may name a register twice; and a result of 32 bits clears the upper half.
+    private static bool CanBeInMemory(DecodedInstruction* i, bool isWritten) => i->Operation switch
+    {
+        Operation.Bt or Operation.Bts or Operation.Btr or Operation.Btc or Operation.Xchg or Operation.Xadd => false,
+        _ => !isWritten || i->OperandSize != 4,
+    };
 
     // The number of an operand in ModRM. Byte registers 4 to 7 need a REX prefix, AH to BH need its absence.
     private static int ByteOrHome(int register, int offset, bool isByte, out bool spilled, ref bool force)
