@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Vitro.Platform;
 
 namespace Vitro.Hypervisor.Software.Interpreter;
@@ -15,8 +16,12 @@ internal sealed unsafe class CodeArena : IDisposable
     /// <summary>Bytes of a segment.</summary>
     public const int SegmentSize = 4 << 20;
 
+    private const int PopulatedAtOnce = 128 << 10;
+    private const int PopulatedAhead = 8 << 10;
+
     private readonly Segment[] _segments;
     private readonly Queue<(nint Memory, ulong Epoch)> _waiting = [];
+    private byte* _populated;
     private int _current;
 
     /// <summary>Creates a ring of so many segments, at least two; memory is taken as it is used.</summary>
@@ -36,7 +41,14 @@ internal sealed unsafe class CodeArena : IDisposable
     public int Next => (_current + 1) % _segments.Length;
 
     /// <summary>Says where the block that begins at <see cref="Free"/> ends.</summary>
-    public void Take(byte* end) => _segments[_current].Free = end;
+    public void Take(byte* end)
+    {
+        _segments[_current].Free = end;
+        if (end + PopulatedAhead > _populated)
+        {
+            Populate();
+        }
+    }
 
     /// <summary>The first block of a segment, dead or alive, or null.</summary>
     public CodeBlock* First(int segment) => _segments[segment].Start == _segments[segment].Free ? null : (CodeBlock*)_segments[segment].Start;
@@ -69,23 +81,37 @@ internal sealed unsafe class CodeArena : IDisposable
     {
         foreach (ref var segment in _segments.AsSpan())
         {
-            LargePages.Free(segment.Start);
+            NativeMemory.AlignedFree(segment.Start);
         }
 
         while (_waiting.TryDequeue(out var waiting))
         {
-            LargePages.Free((void*)waiting.Memory);
+            NativeMemory.AlignedFree((void*)waiting.Memory);
         }
     }
 
-    private static void Begin(ref Segment segment)
+    private void Begin(ref Segment segment)
     {
         if (segment.Start == null)
         {
-            segment.Start = (byte*)LargePages.Allocate(SegmentSize);
+            segment.Start = (byte*)NativeMemory.AlignedAlloc(SegmentSize, 4096);
         }
 
         segment.Free = segment.Start;
+        _populated = segment.Start;
+        Populate();
+    }
+
+    // A fault for each page would cost more than decoding what fills it.
+    private void Populate()
+    {
+        var left = SegmentSize - (_populated - _segments[_current].Start);
+        var length = Math.Min(PopulatedAtOnce, left);
+        if (length > 0)
+        {
+            HostMemory.Populate(_populated, (nuint)length);
+            _populated += length;
+        }
     }
 
     private struct Segment
