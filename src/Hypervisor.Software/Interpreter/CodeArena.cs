@@ -109,7 +109,7 @@ internal sealed unsafe class CodeArena : IDisposable
         var length = Math.Min(PopulatedAtOnce, left);
         if (length > 0)
         {
-            HostMemory.Populate(_populated, (nuint)length);
+            BackedMemory.Populate(_populated, (nuint)length);
             _populated += length;
         }
     }

@@ -53,8 +53,8 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
         _partition = partition;
         Translations = translations;
         _arena = new CodeArena(translations?.Segments ?? InterpreterSegments);
-        _front = (CodeBlock**)HostMemory.AllocateLarge((nuint)FrontSize * (nuint)sizeof(CodeBlock*));
-        _buckets = (CodeBlock**)HostMemory.AllocateLarge((nuint)BucketCount * (nuint)sizeof(CodeBlock*));
+        _front = (CodeBlock**)BackedMemory.AllocateLarge((nuint)FrontSize * (nuint)sizeof(CodeBlock*));
+        _buckets = (CodeBlock**)BackedMemory.AllocateLarge((nuint)BucketCount * (nuint)sizeof(CodeBlock*));
         ForgetAll();
         _decoder = new BlockDecoder(partition);
     }
@@ -317,8 +317,8 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     /// <inheritdoc/>
     public void Dispose()
     {
-        HostMemory.Free(_front);
-        HostMemory.Free(_buckets);
+        BackedMemory.Free(_front);
+        BackedMemory.Free(_buckets);
         _decoder.Dispose();
         _arena.Dispose();
         Translations?.Dispose();

@@ -76,7 +76,7 @@ internal sealed unsafe partial class Mmu
         _state = state;
         _gpa = gpa;
         _intercepts = intercepts;
-        _sets = (TlbEntry*)HostMemory.AllocateLarge((nuint)(SlotCount * sizeof(TlbEntry)));
+        _sets = (TlbEntry*)BackedMemory.AllocateLarge((nuint)(SlotCount * sizeof(TlbEntry)));
         for (var i = 0; i < SlotCount; i++)
         {
             _sets[i] = new TlbEntry { Tag = TlbEntry.EmptyTag };
@@ -358,7 +358,7 @@ internal sealed unsafe partial class Mmu
     /// <inheritdoc/>
     public void Dispose()
     {
-        HostMemory.Free(_sets);
+        BackedMemory.Free(_sets);
         NativeMemory.AlignedFree(_noEntries);
         NativeMemory.AlignedFree(_second);
         NativeMemory.Free(_slots);

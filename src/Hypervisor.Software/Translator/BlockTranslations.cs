@@ -55,7 +55,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
         _translated = translated;
         _memory = ExecutableMemory.Create("vitro-code", StubSize + (ulong)((long)Segments * (_hotSize + _coldSize)));
         _scratch = BlockTranslator.AllocateScratch();
-        _index = (TranslatedBlock**)HostMemory.AllocateLarge((nuint)IndexSize * (nuint)sizeof(TranslatedBlock*));
+        _index = (TranslatedBlock**)BackedMemory.AllocateLarge((nuint)IndexSize * (nuint)sizeof(TranslatedBlock*));
         Forget();
         var code = new CodeEmitter(_memory, 0, StubSize);
         Enter = (delegate* unmanaged<VpState*, byte*, void>)code.Executable;
@@ -261,7 +261,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     public void Dispose()
     {
         BlockTranslator.FreeScratch(_scratch);
-        HostMemory.Free(_index);
+        BackedMemory.Free(_index);
         _memory.Dispose();
     }
 

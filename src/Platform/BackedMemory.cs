@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 namespace Vitro.Platform;
 
 /// <summary>Memory of which much is touched, backed by the host at once rather than by a fault for each page. Any thread.</summary>
-public static unsafe class HostMemory
+public static unsafe class BackedMemory
 {
     private const nuint LargePage = 2 << 20;
 
