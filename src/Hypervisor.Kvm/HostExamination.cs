@@ -32,6 +32,9 @@ internal sealed class HostExamination
     /// <summary>The host's kernel keeps time by the processor's time stamp counter.</summary>
     internal bool HasSteadyTsc { get; private set; }
 
+    /// <summary>Rate in Hz of a guest's time stamp counter; null when no guest could be made.</summary>
+    internal ulong? TscFrequency { get; private set; }
+
     internal EngineAvailability Availability => _findings.Find(finding => !finding.IsGood) is { } bad
         ? new EngineAvailability(false, bad.Detail)
         : new EngineAvailability(true, "/dev/kvm runs 64-bit guests at full speed.");
@@ -58,6 +61,18 @@ internal sealed class HostExamination
         _ => $"/dev/kvm cannot be opened: {Marshal.GetPInvokeErrorMessage(error)} (errno {error}).",
     };
 
+    internal static string ExplainVersion(int version) =>
+        $"/dev/kvm speaks version {version} of its interface instead of {ApiVersion}: the host's kernel is too old. Use Linux 5.10 or later.";
+
+    /// <summary>What is missing of that which the engine needs; null when nothing is.</summary>
+    internal static string? ExplainMissing(Func<KvmCapability, int> extent)
+    {
+        var missing = Needed.Where(need => extent(need.Capability) == 0).Select(need => $"{need.Capability} (Linux {need.Since})").ToList();
+        return missing.Count == 0
+            ? null
+            : $"The host's KVM lacks {string.Join(", ", missing)}: the kernel is too old, or this KVM is a restricted one. Use Linux 5.10 or later.";
+    }
+
     private bool Add(bool good, string subject, string detail)
     {
         _findings.Add(new EngineFinding(good, subject, detail));
@@ -83,7 +98,7 @@ internal sealed class HostExamination
         var version = device.Try(KvmRequest.GetApiVersion);
         if (!Add(version == ApiVersion, "interface", version == ApiVersion
             ? "KVM interface version 12."
-            : $"/dev/kvm speaks version {version} of its interface instead of {ApiVersion}: the host's kernel is too old."))
+            : ExplainVersion(version)))
         {
             return;
         }
@@ -93,10 +108,8 @@ internal sealed class HostExamination
         _findings.Add(new EngineFinding(true, "time stamp counter", HasSteadyTsc
             ? $"Steady; the host's clock source is '{source}'."
             : $"Not steady, since the host's clock source is '{source}': guests read the time by leaving their code, which is slower."));
-        var missing = Needed.Where(need => device.Extent(need.Capability) == 0).ToList();
-        if (Add(missing.Count == 0, "capabilities", missing.Count == 0
-            ? "All that the engine needs."
-            : $"The host's KVM lacks {string.Join(", ", missing.Select(need => $"{need.Capability} (Linux {need.Since})"))}: the kernel is too old or restricted."))
+        var missing = ExplainMissing(device.Extent);
+        if (Add(missing is null, "capabilities", missing ?? "All that the engine needs."))
         {
             RunProbe(device);
         }
@@ -107,6 +120,7 @@ internal sealed class HostExamination
         try
         {
             using var guest = new ProbeGuest(device);
+            TscFrequency = guest.TscFrequency;
             var failure = guest.Run(out var millions);
             if (!Add(failure is null, "instructions", failure is null
                 ? "A kernel's instructions run, and synthetic MSRs leave the guest."

@@ -41,6 +41,9 @@ public sealed class KvmEngine : IHypervisorEngine
     private bool HasSteadyTsc => _examination.Value.HasSteadyTsc;
 
     /// <inheritdoc/>
+    public ulong? HostTscFrequency => _examination.Value.TscFrequency;
+
+    /// <inheritdoc/>
     /// <remarks>Examined once.</remarks>
     public IReadOnlyList<EngineFinding> Findings => _examination.Value.Findings;
 

@@ -59,6 +59,9 @@ internal sealed class ProbeGuest : IInterceptHandler, ILocalInterruptController,
         0xEE, // out dx, al
     ];
 
+    /// <summary>Rate of its time stamp counter in Hz.</summary>
+    internal ulong TscFrequency => _partition.TscFrequency;
+
     /// <summary>Runs it; null when all went well, else what did not.</summary>
     /// <param name="millionsPerSecond">Instructions a second of the loop, at best, in millions.</param>
     internal string? Run(out double millionsPerSecond)

@@ -14,6 +14,13 @@ public static class EngineCatalog
     /// <summary>Why the first engine cannot be used on this host; null when it can.</summary>
     public static string? WhyNotTheBest => All[0].Probe() is { IsUsable: false, Reason: var reason } ? reason : null;
 
+    /// <summary>
+    /// The rate in Hz that a new machine's time stamp counter should have so that it can go on under every engine of this host; null
+    /// when any will do.
+    /// </summary>
+    public static ulong? HostTscFrequency =>
+        All.Where(engine => engine.Probe().IsUsable).Select(engine => engine.HostTscFrequency).FirstOrDefault(rate => rate is not null);
+
     /// <summary>Finds the engine for a choice.</summary>
     /// <exception cref="DefinitionException">This host cannot use it.</exception>
     public static IHypervisorEngine Select(EngineChoice choice)

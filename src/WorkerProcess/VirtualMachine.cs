@@ -80,7 +80,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
             Gpa = _gpa,
             VirtualProcessorCount = definition.ProcessorCount,
             Cpuid = _cpuid,
-            TscFrequency = promise?.TscFrequency,
+            TscFrequency = promise is null ? EngineCatalog.HostTscFrequency : promise.TscFrequency,
             Clock = _clock,
             Intercepts = new InterceptRouter(ports, _chipset, _hypervisor),
             InterruptControllers = _chipset.InterruptControllers,
@@ -224,9 +224,13 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
         {
             return new VirtualMachine(definition, host, promise);
         }
-        catch (Exception error) when (error is Platform.PlatformException or HypervisorException)
+        catch (Platform.PlatformException error)
         {
             throw new DefinitionException("--memory", error.Message, "Give the machine less, or free memory on the host");
+        }
+        catch (HypervisorException error)
+        {
+            throw new DefinitionException("--engine", $"{error.Message} 'vitro doctor' says what this host offers.");
         }
     }
 

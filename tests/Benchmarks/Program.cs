@@ -1,5 +1,6 @@
 using Vitro.Benchmarks;
 using Vitro.Benchmarks.Engine;
+using Vitro.Benchmarks.Kvm;
 using Vitro.Benchmarks.Vhd;
 
 var names = args.ToList();
@@ -20,6 +21,7 @@ var benchmarks = new Dictionary<string, Func<CancellationToken, Task<int>>>(Stri
     ["disk"] = DiskBenchmark.RunAsync,
     ["engine"] = token => EngineBenchmark.RunAsync(options, token),
     ["interpreter"] = _ => RunLoop(false, "off"),
+    ["kvm"] = KvmBenchmark.RunAsync,
     ["translator"] = _ => RunLoop(false, "off", "on"),
     ["pauses"] = PausesBenchmark.RunAsync,
     ["save"] = SaveBenchmark.RunAsync,

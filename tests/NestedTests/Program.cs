@@ -2,16 +2,17 @@ using System.Diagnostics;
 using System.Globalization;
 using Vitro.Configuration;
 using Vitro.KvmTests;
+using Vitro.NestedTests;
 using Vitro.SystemTests;
 
 // Runs inside an emulated machine with SVM. Arguments: what to run, each "cases" (the engine's cases, "cases:TEXT" those
-// whose name has the text), "boot:N" (the whole guest on N processors) or "move:N" (the guest saved and gone on with under
-// the other engine, and back). A line for each, and one at the end that whoever
-// reads the console waits for.
+// whose name has the text), "boot:N" (the whole guest on N processors) or "move:N:ENGINE" (the guest begun on that engine,
+// saved and gone on with under the other one, and back), "bench" (against QEMU, whose files are in /peer). A line for each, and
+// one at the end that whoever reads the console waits for. "serve:linux" and "serve:exits" are the machines of "bench".
 var failed = 0;
 foreach (var argument in args)
 {
-    var parts = argument.Split(':', 2);
+    var parts = argument.Split(':', 3);
     switch (parts[0])
     {
         case "cases":
@@ -27,12 +28,20 @@ foreach (var argument in args)
             break;
         case "move":
             var moved = int.Parse(parts[1], CultureInfo.InvariantCulture);
+            var first = Enum.Parse<EngineChoice>(parts[2], ignoreCase: true);
+            var second = first == EngineChoice.Kvm ? EngineChoice.Software : EngineChoice.Kvm;
 
             // The emulator is several times slower with code that is made while it runs than with the interpreter's.
             Environment.SetEnvironmentVariable("VITRO_TRANSLATE", "off");
-            await RunAsync($"the guest moves to the software engine and back on {moved} processors", () => MovingBodies.GoesOnInTheMiddleOfDiskWritesAsync(
-                Guest(moved), "/tmp/guest.vmrs", [EngineChoice.Software, EngineChoice.Kvm], _ => null, line => Console.WriteLine("STEP " + line), patience: 10));
+            await RunAsync($"the guest moves from {parts[2]} to the other engine and back on {moved} processors", () => MovingBodies.GoesOnInTheMiddleOfDiskWritesAsync(
+                Guest(moved) with { Engine = first }, "/tmp/guest.vmrs", [second, first], _ => null, line => Console.WriteLine("STEP " + line), patience: 10));
             break;
+        case "bench":
+            await RunAsync("the benchmark against QEMU", PeerBenchmark.RunAsync);
+            break;
+        case "serve":
+            await ServedMachine.RunAsync(parts[1] == "exits" ? Exits() : Guest(1));
+            return 0;
         default:
             Console.WriteLine($"CASE FAIL '{argument}' is nothing to run");
             failed++;
@@ -59,6 +68,15 @@ async Task RunAsync(string name, Func<Task> body)
         Console.WriteLine($"CASE FAIL {name}: {error.ToString().ReplaceLineEndings(" | ")}");
     }
 }
+
+static VirtualMachineDefinition Exits() => new()
+{
+    Name = "exits",
+    MemoryBytes = 64 << 20,
+    Engine = EngineChoice.Kvm,
+    Boot = new LinuxBootDefinition { Kernel = "/peer/exits.elf" },
+    HasDebugExit = true,
+};
 
 // The disk is thrown away with the emulated machine, so every boot finds it as the one before left it.
 static VirtualMachineDefinition Guest(int processors) => new()

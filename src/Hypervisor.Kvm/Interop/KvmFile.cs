@@ -10,11 +10,14 @@ internal sealed unsafe class KvmFile : IDisposable
     internal const int NotFound = 2;
     internal const int Interrupted = 4;
     internal const int NoDevice = 19;
+    internal const int TooMany = 7;
     internal const int TryAgain = 11;
     internal const int OutOfMemory = 12;
     internal const int AccessDenied = 13;
     internal const int Fault = 14;
     internal const int Busy = 16;
+    internal const int NoFilesLeft = 24;
+    internal const int NoSuchRequest = 25;
     internal const int HardwarePoison = 133;
 
     private const string Device = "/dev/kvm";
@@ -95,12 +98,17 @@ internal sealed unsafe class KvmFile : IDisposable
             return result;
         }
 
-        var error = Marshal.GetLastPInvokeError();
-        throw new HypervisorException($"{what}: {Marshal.GetPInvokeErrorMessage(error)} (errno {error}).{Cure(error)}");
+        throw new HypervisorException(Explain(what, Marshal.GetLastPInvokeError()));
     }
+
+    /// <summary>What it means that the host refuses a request, with the cure where one is known.</summary>
+    internal static string Explain(string what, int error) => $"{what}: {Marshal.GetPInvokeErrorMessage(error)} (errno {error}).{Cure(error)}";
 
     private static string Cure(int error) => error switch
     {
+        TooMany or NoFilesLeft => " This host runs as many virtual machines or processors as it allows, or this user has as many files open: end some, or raise the limit ('ulimit -n').",
+        NoSuchRequest => " The host's kernel is too old for this engine, or its KVM is a restricted one: use Linux 5.10 or later, or '--engine software'.",
+        NotPermitted => " The host forbids it to this user: a security module or a container may, and then its rules must allow it.",
         OutOfMemory => " The host has no memory left for the machine: give it less, or free some.",
         Busy => " Another hypervisor may hold the processor's virtualization extensions: stop it, or unload its module.",
         _ => "",

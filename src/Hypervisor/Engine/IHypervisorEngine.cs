@@ -30,6 +30,12 @@ public interface IHypervisorEngine
     /// </summary>
     Tlfs.HypervFeatures Features => new();
 
+    /// <summary>
+    /// The rate in Hz that the time stamp counter has here when nobody scales it; null when the engine makes any rate. A machine
+    /// that begins with it on another engine of this host can go on under this one. Only after <see cref="Probe"/> said yes.
+    /// </summary>
+    ulong? HostTscFrequency => null;
+
     /// <summary>Creates the partition.</summary>
     /// <exception cref="HypervisorException">The host refuses, or the options ask for what the engine lacks.</exception>
     IPartition CreatePartition(PartitionOptions options);

@@ -252,6 +252,14 @@ internal static partial class KvmCases
             Check.Equal(host, near.Partition.TscFrequency);
         }
 
+        // What another engine of this host begins with is what this one has.
+        var offered = new KvmEngine();
+        Check.That(offered.Probe().IsUsable && TscRate.IsSame(offered.HostTscFrequency!.Value, host), "the rate told before is the machine's");
+        using (var same = new KvmMachine(tscFrequency: offered.HostTscFrequency))
+        {
+            Check.Equal(host, same.Partition.TscFrequency);
+        }
+
         using var half = new KvmMachine(tscFrequency: host / 2_000 * 1_000);
         Check.That(half.Partition.TscFrequency == host || half.Partition.TscFrequency == host / 2_000 * 1_000, "the rate is the wanted one or the host's");
         half.StartLong([0x0F, 0x31, 0x48, 0xC1, 0xE2, 0x20, 0x48, 0x09, 0xD0, .. Stop]);

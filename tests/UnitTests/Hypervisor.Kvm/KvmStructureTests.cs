@@ -79,6 +79,37 @@ public sealed class KvmStructureTests
     public void A_device_that_does_not_open_is_explained_with_the_cure(int error, string part) =>
         Assert.Contains(part, HostExamination.ExplainOpen(error), StringComparison.Ordinal);
 
+    [Theory]
+    [InlineData(7, "end some")]
+    [InlineData(12, "give it less")]
+    [InlineData(16, "Another hypervisor")]
+    [InlineData(24, "ulimit -n")]
+    [InlineData(25, "too old")]
+    [InlineData(1, "security module")]
+    public void A_refused_request_is_explained_with_the_cure(int error, string part)
+    {
+        var text = KvmFile.Explain("Creating a virtual machine", error);
+        Assert.StartsWith("Creating a virtual machine: ", text, StringComparison.Ordinal);
+        Assert.Contains($"(errno {error})", text, StringComparison.Ordinal);
+        Assert.Contains(part, text, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(14, "cannot give the memory")]
+    [InlineData(12, "no memory left")]
+    [InlineData(133, "damaged")]
+    public void A_run_that_fails_for_want_of_memory_is_explained(int error, string part) =>
+        Assert.Contains(part, FailureReport.ExplainRun(error), StringComparison.Ordinal);
+
+    [Fact]
+    public void A_host_that_is_too_old_is_told_what_it_lacks()
+    {
+        Assert.Contains("version 11", HostExamination.ExplainVersion(11), StringComparison.Ordinal);
+        Assert.Null(HostExamination.ExplainMissing(_ => 1));
+        var text = HostExamination.ExplainMissing(capability => capability is KvmCapability.MsrFilter or KvmCapability.UserSpaceMsr ? 0 : 1);
+        Assert.Contains("UserSpaceMsr (Linux 5.10), MsrFilter (Linux 5.10)", text, StringComparison.Ordinal);
+    }
+
     private static int Size(ulong request) => (int)(request >> 16) & 0x3FFF;
 
     private static int Offset(string field) => (int)Marshal.OffsetOf<KvmRun>(field);
