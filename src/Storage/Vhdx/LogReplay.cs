@@ -33,12 +33,33 @@ internal static class LogReplay
                 file.Path, "VHDX log", logOffset, "the header says that the log must be replayed, but it holds no valid entry");
         }
 
+        foreach (var entry in best)
+        {
+            CheckPlaces(file, logOffset, entry);
+        }
+
         var needed = best[^1].FlushedFileOffset;
         return needed <= (ulong)file.Length
             ? best
             : throw new DiskDamagedException(
                 file.Path, "VHDX log", logOffset, $"the file has been cut: its log needs {needed} bytes, and it has {file.Length}",
                 "Take the file from a backup.");
+    }
+
+    // Checksums prove an entry whole, not sensible: what it writes must lie in the file as long as the entry makes it.
+    private static void CheckPlaces(IDiskFile file, long logOffset, LogEntry entry)
+    {
+        var length = Math.Max(entry.LastFileOffset, (ulong)file.Length);
+        var inside = entry.LastFileOffset <= VhdxLayout.MaximumFileLength
+            && entry.Pages.All(page => IsInside(page.FileOffset, LogEntry.SectorSize))
+            && entry.ZeroRanges.All(range => IsInside(range.Offset, range.Length));
+        if (!inside)
+        {
+            throw new DiskDamagedException(
+                file.Path, "VHDX log", logOffset, $"entry {entry.SequenceNumber} changes what is outside a file of {length} bytes");
+        }
+
+        bool IsInside(long offset, long size) => offset >= 0 && size >= 0 && (ulong)offset <= length && (ulong)size <= length - (ulong)offset;
     }
 
     private static byte[] ReadLog(IDiskFile file, long offset, uint length)

@@ -18,5 +18,8 @@ internal static class VhdxLayout
     internal const int DefaultDifferencingBlockSize = 2 * Megabyte;
     internal const long MaximumDiskSize = 64L << 40;
 
+    /// <summary>No file is longer: the largest disk, and for what describes it more than ever is needed.</summary>
+    internal const long MaximumFileLength = MaximumDiskSize + (MaximumDiskSize / 16);
+
     internal static long AlignUp(long value, long alignment) => (value + alignment - 1) / alignment * alignment;
 }

@@ -57,6 +57,21 @@ internal sealed class SparseImage
     internal void Zero(long offset, long length)
     {
         length = Math.Min(length, Length - offset);
+        if (length / PageSize > _pages.Count)
+        {
+            // Long ranges have few pages: those in the middle go by their number.
+            var (first, end) = ((offset + PageSize - 1) / PageSize, (offset + length) / PageSize);
+            foreach (var number in _pages.Keys.Where(number => number >= first && number < end).ToList())
+            {
+                _pages.Remove(number);
+                _own.Remove(number);
+            }
+
+            Zero(offset, Math.Min(length, (first * PageSize) - offset));
+            Zero(end * PageSize, Math.Max(0, offset + length - (end * PageSize)));
+            return;
+        }
+
         for (long done = 0; done < length;)
         {
             var number = (offset + done) / PageSize;
@@ -89,11 +104,17 @@ internal sealed class SparseImage
 
     internal long NextData(long offset)
     {
-        for (var number = offset / PageSize; number * PageSize < Length; number++)
+        var first = offset / PageSize;
+        if ((Length / PageSize) - first > _pages.Count)
         {
-            if (_pages.ContainsKey(number))
+            first = _pages.Keys.Where(number => number >= first).DefaultIfEmpty(long.MaxValue / PageSize).Min();
+        }
+
+        for (; first * PageSize < Length; first++)
+        {
+            if (_pages.ContainsKey(first))
             {
-                return Math.Max(offset, number * PageSize);
+                return Math.Max(offset, first * PageSize);
             }
         }
 
