@@ -9,9 +9,10 @@ namespace Vitro.SystemTests;
 /// <summary>What a guest must find when it is saved and goes on elsewhere, whatever the engines are.</summary>
 internal static class MovingBodies
 {
+    // The count of rounds gets its name when it is whole: who reads it must never find an empty file.
     private const string Work =
         "while [ ! -e /tmp/stop ]; do n=$((n+1)); cp /var/lib/data /var/lib/copy$((n%3)) && sync && echo 3 > /proc/sys/vm/drop_caches; "
-        + "[ \"$(busybox md5sum < /var/lib/copy$((n%3)))\" = \"$(cat /var/lib/sum)\" ] || echo bad >> /tmp/bad; echo $n > /tmp/rounds; done";
+        + "[ \"$(busybox md5sum < /var/lib/copy$((n%3)))\" = \"$(cat /var/lib/sum)\" ] || echo bad >> /tmp/bad; echo $n > /tmp/round; busybox mv /tmp/round /tmp/rounds; done";
 
     // Programs find the processor's features in /proc/cpuinfo, the kernel keeps what it saw; all of it is as it was.
     private const string Processor = "grep -E 'flags|model|family|stepping' /proc/cpuinfo | sort -u | busybox md5sum";
