@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Vitro.Storage;
 using Vitro.Storage.Files;
+using Vitro.Storage.Vhdx;
 using Xunit;
 
 namespace Vitro.UnitTests.Storage.Damage;
@@ -41,6 +42,29 @@ public sealed class DamagedDiskTests : IDisposable
     [InlineData("d5d5d5bfd5d510")]
     [InlineData("ffb300b3b3b3b3c3b3b3b3b3b3b3adb3b3b3b3b9b9b3201ab3b3b3b3b3b35f0c35b9b35bb324cdd5beb3b20064")]
     public void A_log_that_is_whole_and_senseless_takes_no_time(string input) => DiskImageCase.Run(Convert.FromHexString(input));
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_log_that_changes_what_is_outside_the_file_is_refused_and_the_file_left_alone(bool readOnly)
+    {
+        var path = MakeDisk();
+        using (var file = HostDiskFileSystem.Instance.Open(path, writable: true, DiskLocking.Normal))
+        {
+            var headers = HeaderPair.Read(file);
+            var log = Guid.NewGuid();
+            headers.Update(headers.Current with { LogGuid = log });
+            var entry = new byte[LogEntry.SizeOf(1)];
+            LogEntry.Write(entry, [new LogPage(1L << 44, new byte[4096])], tail: 0, sequenceNumber: 1, log, (ulong)file.Length);
+            file.Write((long)headers.Current.LogOffset, entry);
+        }
+
+        var before = File.ReadAllBytes(path);
+        var error = Assert.Throws<DiskDamagedException>(() => DiskFactory.Open(path, new DiskOpenOptions { ReadOnly = readOnly }));
+
+        Assert.Contains("outside a file", error.Message, StringComparison.Ordinal);
+        Assert.Equal(before, File.ReadAllBytes(path));
+    }
 
     [Fact]
     public void Both_headers_gone_is_said_with_the_offset_and_the_cure()
