@@ -32,6 +32,9 @@ internal sealed class HostExamination
     /// <summary>The host's kernel keeps time by the processor's time stamp counter.</summary>
     internal bool HasSteadyTsc { get; private set; }
 
+    /// <summary>The host's kernel can carry out hypercalls itself.</summary>
+    internal bool HasKernelHypercalls { get; private set; }
+
     /// <summary>Rate in Hz of a guest's time stamp counter; null when no guest could be made.</summary>
     internal ulong? TscFrequency { get; private set; }
 
@@ -108,6 +111,7 @@ internal sealed class HostExamination
         _findings.Add(new EngineFinding(true, "time stamp counter", HasSteadyTsc
             ? $"Steady; the host's clock source is '{source}'."
             : $"Not steady, since the host's clock source is '{source}': guests read the time by leaving their code, which is slower."));
+        HasKernelHypercalls = KernelHypercalls.IsOffered(device);
         var missing = ExplainMissing(device.Extent);
         if (Add(missing is null, "capabilities", missing ?? "All that the engine needs."))
         {

@@ -13,12 +13,20 @@ internal sealed record KvmAccelerations
 
     private const string CoalescedWritesName = "coalesced-writes";
     private const string DirtyRingName = "dirty-ring";
+    private const string KernelHypercallsName = "kernel-hypercalls";
+    private const string IrqFdName = "irqfd";
 
     /// <summary>Writes to ports that need no answer are gathered in the kernel until the guest leaves for another reason.</summary>
     internal bool CoalescedWrites { get; init; } = true;
 
     /// <summary>Written pages are noted in a ring of each processor instead of a bitmap of each region.</summary>
     internal bool DirtyRing { get; init; } = true;
+
+    /// <summary>The kernel takes hypercalls and carries out itself those that it can: signals, flushes of address translations, interrupts.</summary>
+    internal bool KernelHypercalls { get; init; } = true;
+
+    /// <summary>An interrupt message that is sent often is given by adding to an event counter.</summary>
+    internal bool IrqFd { get; init; } = true;
 
     /// <summary>What the environment leaves.</summary>
     internal static KvmAccelerations Choose() => Choose(Environment.GetEnvironmentVariable(Variable));
@@ -34,7 +42,9 @@ internal sealed record KvmAccelerations
             {
                 CoalescedWritesName => chosen with { CoalescedWrites = false },
                 DirtyRingName => chosen with { DirtyRing = false },
-                _ => throw new HypervisorException($"{Variable} names '{name}': use {CoalescedWritesName} or {DirtyRingName}, or several with commas between."),
+                KernelHypercallsName => chosen with { KernelHypercalls = false },
+                IrqFdName => chosen with { IrqFd = false },
+                _ => throw new HypervisorException($"{Variable} names '{name}': use {CoalescedWritesName}, {DirtyRingName}, {KernelHypercallsName} or {IrqFdName}, or several with commas between."),
             };
         }
 

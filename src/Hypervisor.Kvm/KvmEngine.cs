@@ -28,7 +28,8 @@ public sealed class KvmEngine : IHypervisorEngine
     /// <inheritdoc/>
     /// <remarks>
     /// The local APIC's timer is in the host's kernel; a synthetic timer would leave the guest for this process at every
-    /// tick. Where the host's own time stamp counter is not steady the guest is not told to rely on its one.
+    /// tick. Where the host's own time stamp counter is not steady the guest is not told to rely on its one. Hypercalls take the
+    /// place of what the guest would do by itself only where the host's kernel carries them out.
     /// </remarks>
     public HypervFeatures Features => new()
     {
@@ -36,7 +37,12 @@ public sealed class KvmEngine : IHypervisorEngine
         DirectTimers = false,
         TscInvariant = HasSteadyTsc,
         ReferenceTscPage = HasSteadyTsc,
+        ClusterIpi = FlushesTranslations,
+        TlbFlush = FlushesTranslations,
     };
+
+    /// <inheritdoc/>
+    public bool FlushesTranslations => _examination.Value.HasKernelHypercalls && (_accelerations ?? KvmAccelerations.Choose()).KernelHypercalls;
 
     private bool HasSteadyTsc => _examination.Value.HasSteadyTsc;
 

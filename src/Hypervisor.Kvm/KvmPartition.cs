@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Vitro.Foundation;
 using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Kvm.Interop;
@@ -24,6 +25,7 @@ internal sealed unsafe class KvmPartition : IPartition
     private readonly KvmVirtualProcessor[] _processors;
     private readonly KvmTimeStampCounter _tsc;
     private readonly CoalescedWrites? _coalesced;
+    private readonly KernelHypercalls? _hypercalls;
     private ulong? _stoppedTsc;
 
     internal KvmPartition(KvmFile device, PartitionOptions options, KvmAccelerations accelerations)
@@ -37,7 +39,7 @@ internal sealed unsafe class KvmPartition : IPartition
             var hasDirtyRings = accelerations.DirtyRing && TryEnableDirtyRings();
             _memory = new MemorySlots(_vm, options.Gpa);
             var coalescedRing = accelerations.CoalescedWrites ? CoalescedWrites.RingOffset(_vm) : 0;
-            _apics = new KvmLocalApics(_vm, _processors);
+            _apics = new KvmLocalApics(_vm, _processors, accelerations.IrqFd && _vm.Extent(KvmCapability.IrqFd) != 0);
             var runSize = device.Call("Asking for the size of a processor's shared page", KvmRequest.GetVcpuMmapSize);
             for (var i = 0; i < _processors.Length; i++)
             {
@@ -53,6 +55,8 @@ internal sealed unsafe class KvmPartition : IPartition
             {
                 _coalesced = new CoalescedWrites(_vm, _processors[0], _processors[0].SharedPages + coalescedRing, options);
             }
+
+            _hypercalls = accelerations.KernelHypercalls ? KernelHypercalls.TryCreate(_vm, _processors) : null;
 
             // The processors' counters were started together.
             TscOffset = _processors[0].TscOffset;
@@ -87,8 +91,8 @@ internal sealed unsafe class KvmPartition : IPartition
     internal MemorySlots Memory => _memory;
 
     /// <inheritdoc/>
-    /// <remarks>OUT imm8, EAX with a prefix that changes nothing but its length; RET.</remarks>
-    public ReadOnlySpan<byte> HypercallPageCode => [0x48, 0xE7, HypercallPort, 0xC3];
+    /// <remarks>Where the kernel does not take the calls, OUT imm8, EAX with a prefix that changes nothing but its length; RET.</remarks>
+    public ReadOnlySpan<byte> HypercallPageCode => _hypercalls is null ? [0x48, 0xE7, HypercallPort, 0xC3] : KernelHypercalls.PageCode;
 
     /// <inheritdoc/>
     public ulong TscFrequency => _tsc.Frequency;
@@ -107,6 +111,15 @@ internal sealed unsafe class KvmPartition : IPartition
 
     /// <summary>Carries out the writes that the kernel has gathered.</summary>
     internal void FlushWrites(KvmVirtualProcessor vp) => _coalesced?.Flush(vp);
+
+    /// <inheritdoc/>
+    public bool TryBindSignal(uint connectionId, SafeHandle file) => _hypercalls is { } hypercalls && hypercalls.TryBind(connectionId, file);
+
+    /// <inheritdoc/>
+    public void UnbindSignal(uint connectionId) => _hypercalls?.Unbind(connectionId);
+
+    /// <summary>Hears of a synthetic register that the guest has written.</summary>
+    internal void OnRegisterWritten(KvmVirtualProcessor vp, uint msr) => _hypercalls?.OnRegisterWritten(vp, msr);
 
     /// <inheritdoc/>
     public void LogDirtyPages(bool enabled) => _memory.LogDirtyPages(enabled);
@@ -130,6 +143,8 @@ internal sealed unsafe class KvmPartition : IPartition
     /// <inheritdoc/>
     public void StartTime()
     {
+        // What was restored or reset while the machine stood still.
+        _hypercalls?.TellAll();
         if (_stoppedTsc is not { } stopped)
         {
             return;
@@ -150,6 +165,7 @@ internal sealed unsafe class KvmPartition : IPartition
     public void Inspect(InspectNode node)
     {
         node.Value("tscFrequency", (long)TscFrequency);
+        node.Value("kernelHypercalls", _hypercalls is not null).Value("interruptEvents", _apics.EventCount);
         foreach (var processor in _processors)
         {
             processor.Inspect(node.Child("vp" + processor.Index));
@@ -162,6 +178,7 @@ internal sealed unsafe class KvmPartition : IPartition
     public void Dispose()
     {
         _coalesced?.Dispose();
+        _hypercalls?.Dispose();
         _memory?.Dispose();
         foreach (var processor in _processors)
         {
@@ -169,6 +186,7 @@ internal sealed unsafe class KvmPartition : IPartition
         }
 
         _vm.Dispose();
+        _apics?.Dispose();
     }
 
     private bool TryEnableDirtyRings() =>

@@ -8,6 +8,12 @@ namespace Vitro.Hypervisor.Kvm;
 internal sealed unsafe partial class KvmVirtualProcessor
 {
     private const int SegmentLong = 1;
+    private const ulong FastCall = 1 << 16;
+    private const ulong SignalEventFromMemory = 0x5D;
+    private const ulong SignalEventMask = FastCall | 0xFFFF;
+
+    // HV_STATUS_INVALID_HYPERCALL_CODE.
+    private const ulong RefusedHypercall = 2;
 
     /// <summary>Counts of exits, for inspection; written by the processor's thread only.</summary>
     internal ExitCounters Counters;
@@ -33,7 +39,10 @@ internal sealed unsafe partial class KvmVirtualProcessor
                 return true;
             case KvmExit.WriteMsr:
                 Counters.Msr++;
-                _run->MsrError = _intercepts.TryWriteMsr(this, _run->MsrIndex, _run->MsrData) ? (byte)0 : (byte)1;
+                ServeMsrWrite();
+                return true;
+            case KvmExit.Hyperv when _run->HypervKind == KvmRun.HypervCall:
+                ServeKernelHypercall();
                 return true;
             case KvmExit.IoApicEoi:
                 Counters.EndOfInterrupt++;
@@ -55,6 +64,36 @@ internal sealed unsafe partial class KvmVirtualProcessor
                 end = Fail(FailureReport.Explain(_run));
                 return false;
         }
+    }
+
+    /// <summary>Reads a synthetic register as the guest would now.</summary>
+    internal bool TryReadIntercepted(uint msr, out ulong value) => _intercepts.TryReadMsr(this, msr, out value);
+
+    private void ServeMsrWrite()
+    {
+        var msr = _run->MsrIndex;
+        if (!_intercepts.TryWriteMsr(this, msr, _run->MsrData))
+        {
+            _run->MsrError = 1;
+            return;
+        }
+
+        _run->MsrError = 0;
+        _partition.OnRegisterWritten(this, msr);
+    }
+
+    // A call that the kernel has taken and cannot carry out; it has looked at the privilege level.
+    private void ServeKernelHypercall()
+    {
+        Counters.Hypercalls++;
+        var call = new HypercallRegisters(_run->HypercallControl, _run->HypercallInput, _run->HypercallOutput);
+        if ((call.Control & SignalEventMask) == SignalEventFromMemory)
+        {
+            // The kernel has read the parameter from memory and tells it in place of its address.
+            call = call with { Control = call.Control | FastCall };
+        }
+
+        _run->HypercallResult = _intercepts.TryHypercall(this, call, out var result) ? result : RefusedHypercall;
     }
 
     private void ServePort()

@@ -246,7 +246,7 @@ internal sealed unsafe partial class KvmVirtualProcessor
 
     private void AbandonExit()
     {
-        if (_run->ExitReason is not (KvmExit.Io or KvmExit.Mmio or KvmExit.ReadMsr or KvmExit.WriteMsr))
+        if (_run->ExitReason is not (KvmExit.Io or KvmExit.Mmio or KvmExit.ReadMsr or KvmExit.WriteMsr or KvmExit.Hyperv))
         {
             return;
         }

@@ -18,7 +18,7 @@ internal sealed class ProbeGuest : IInterceptHandler, ILocalInterruptController,
     private const int Rounds = 3;
     private const int Iterations = 200_000;
 
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(15);
 
     private readonly VmClock _clock = new(TimeProvider.System);
     private readonly GuestMemory _ram = GuestMemory.Create(1 << 20);

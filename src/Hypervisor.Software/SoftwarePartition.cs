@@ -86,6 +86,16 @@ internal sealed unsafe class SoftwarePartition : IPartition, IGpaObserver
     }
 
     /// <inheritdoc/>
+    public bool TryFlushTranslations(int vpIndex)
+    {
+        // The asking one does it when it goes on.
+        var current = _processors[vpIndex];
+        current.RequestFlush();
+        FlushTlbs(current);
+        return true;
+    }
+
+    /// <inheritdoc/>
     public void Inspect(InspectNode node)
     {
         foreach (var processor in _processors)

@@ -19,8 +19,10 @@ internal static class KvmRequest
     internal const ulong SetIdentityMapAddress = Write | 0x0008_AE48;
     internal const ulong RegisterCoalescedZone = Write | 0x0010_AE67;
     internal const ulong SetGsiRouting = Write | 0x0008_AE6A;
+    internal const ulong AssignIrqFd = Write | 0x0020_AE76;
     internal const ulong EnableCapability = Write | 0x0068_AEA3;
     internal const ulong SignalMsi = Write | 0x0020_AEA5;
+    internal const ulong AssignSignal = Write | 0x0018_AEBD;
     internal const ulong SetMsrFilter = Write | 0x0188_AEC6;
     internal const ulong ResetDirtyRings = 0xAEC7;
 
@@ -63,6 +65,7 @@ internal enum KvmCapability : uint
     MaximumVcpus = 66,
     MultiprocessorState = 14,
     IrqRouting = 25,
+    IrqFd = 32,
     SetIdentityMapAddress = 37,
     VcpuEvents = 41,
     DebugRegisters = 50,
@@ -77,6 +80,9 @@ internal enum KvmCapability : uint
     SplitIrqChip = 121,
     ImmediateExit = 136,
     HypervSynic2 = 148,
+    HypervEventFd = 154,
+    HypervTlbFlush = 155,
+    HypervSendIpi = 161,
     CoalescedPio = 162,
     UserSpaceMsr = 188,
     MsrFilter = 189,
@@ -102,6 +108,7 @@ internal enum KvmExit : uint
     InternalError = 17,
     SystemEvent = 24,
     IoApicEoi = 26,
+    Hyperv = 27,
     ReadMsr = 29,
     WriteMsr = 30,
     DirtyRingFull = 31,

@@ -9,6 +9,9 @@ internal unsafe struct KvmRun
 {
     internal const ulong SyncRegisters = 1;
 
+    /// <summary>KVM_EXIT_HYPERV_HCALL.</summary>
+    internal const uint HypervCall = 2;
+
     [FieldOffset(0)] internal byte RequestInterruptWindow;
     [FieldOffset(1)] internal byte ImmediateExit;
     [FieldOffset(8)] internal KvmExit ExitReason;
@@ -32,6 +35,12 @@ internal unsafe struct KvmRun
     [FieldOffset(48)] internal ulong MsrData;
 
     [FieldOffset(32)] internal byte EoiVector;
+
+    [FieldOffset(32)] internal uint HypervKind;
+    [FieldOffset(40)] internal ulong HypercallControl;
+    [FieldOffset(48)] internal ulong HypercallResult;
+    [FieldOffset(56)] internal ulong HypercallInput;
+    [FieldOffset(64)] internal ulong HypercallOutput;
 
     [FieldOffset(32)] internal uint SystemEventType;
 
@@ -179,6 +188,25 @@ internal struct KvmCoalescedWrite
 internal struct KvmMsi
 {
     internal uint AddressLow, AddressHigh, Data, Flags;
+}
+
+/// <summary>struct kvm_irqfd.</summary>
+[StructLayout(LayoutKind.Sequential, Size = 32)]
+internal struct KvmIrqFd
+{
+    internal int Descriptor;
+    internal uint Gsi, Flags;
+}
+
+/// <summary>struct kvm_hyperv_eventfd.</summary>
+[StructLayout(LayoutKind.Sequential, Size = 24)]
+internal struct KvmSignalBinding
+{
+    internal const uint Remove = 1;
+
+    internal uint ConnectionId;
+    internal int Descriptor;
+    internal uint Flags;
 }
 
 /// <summary>struct kvm_enable_cap.</summary>

@@ -31,6 +31,11 @@ public interface IHypervisorEngine
     Tlfs.HypervFeatures Features => new();
 
     /// <summary>
+    /// Whether a guest's hypercalls that flush translations work here: a machine whose guest was told of them goes on under no other engine.
+    /// </summary>
+    bool FlushesTranslations => true;
+
+    /// <summary>
     /// The rate in Hz that the time stamp counter has here when nobody scales it; null when the engine makes any rate. A machine
     /// that begins with it on another engine of this host can go on under this one. Only after <see cref="Probe"/> said yes.
     /// </summary>

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Vitro.Foundation;
 
 namespace Vitro.Hypervisor.Engine;
@@ -35,6 +36,27 @@ public interface IPartition : IInspectable, IDisposable
     void CoalesceWrites(ushort port)
     {
     }
+
+    /// <summary>
+    /// Has the host's kernel add to an event counter (eventfd(2)) when the guest signals event flag 0 at a connection id (HvCallSignalEvent), so
+    /// that the guest is not left for this process. Thread-safe.
+    /// </summary>
+    /// <param name="connectionId">24 bits.</param>
+    /// <param name="file">The event counter. It may be disposed after <see cref="UnbindSignal"/>.</param>
+    /// <returns>False when the engine has no such way, or the id has a counter already: the call is an intercept as before.</returns>
+    bool TryBindSignal(uint connectionId, SafeHandle file) => false;
+
+    /// <summary>Ends what <see cref="TryBindSignal"/> began; nothing happens when it did not. Thread-safe.</summary>
+    void UnbindSignal(uint connectionId)
+    {
+    }
+
+    /// <summary>
+    /// Has every processor drop what it has translated of linear addresses. When it returns, none uses such a translation any more. In an
+    /// intercept, on the thread of the processor that asks.
+    /// </summary>
+    /// <returns>False when the engine cannot (<see cref="IHypervisorEngine.FlushesTranslations"/>).</returns>
+    bool TryFlushTranslations(int vpIndex) => false;
 
     /// <summary>
     /// Has the engine note which pages of RAM are written from now on, or no longer. Processors may run meanwhile. Nothing to do for engines

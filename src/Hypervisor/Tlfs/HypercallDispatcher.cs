@@ -15,13 +15,19 @@ internal sealed class HypercallDispatcher(GpaSpace gpa, SynicPorts ports, ISynic
     private const ulong RepeatMask = 0xFFF;
     private const int MessageHeader = 16;
     private const int MaxBanks = 64;
+    private const int FlushHeader = 24;
+    private IPartition? _partition;
     private long _calls;
     private long _refused;
 
     private enum CallCode : ushort
     {
+        FlushVirtualAddressSpace = 0x0002,
+        FlushVirtualAddressList = 0x0003,
         NotifyLongSpinWait = 0x0008,
         SendSyntheticClusterIpi = 0x000B,
+        FlushVirtualAddressSpaceEx = 0x0013,
+        FlushVirtualAddressListEx = 0x0014,
         SendSyntheticClusterIpiEx = 0x0015,
         PostMessage = 0x005C,
         SignalEvent = 0x005D,
@@ -29,23 +35,29 @@ internal sealed class HypercallDispatcher(GpaSpace gpa, SynicPorts ports, ISynic
 
     public void Inspect(InspectNode node) => node.Value("calls", Interlocked.Read(ref _calls)).Value("refused", Interlocked.Read(ref _refused));
 
-    /// <summary>Carries out one call and gives the result value: the status, as none of these calls repeats.</summary>
+    internal void Attach(IPartition partition) => _partition = partition;
+
+    /// <summary>Carries out one call and gives the result value: the status, and for calls that repeat how many elements are done.</summary>
     internal ulong Dispatch(int vpIndex, in HypercallRegisters registers)
     {
         Interlocked.Increment(ref _calls);
-        var status = ((registers.Control >> RepeatShift) & RepeatMask) != 0 && IsKnown((CallCode)registers.Control)
-            ? HypercallStatus.InvalidHypercallInput
-            : Execute(vpIndex, registers);
+        var code = (CallCode)registers.Control;
+        var repeats = (registers.Control >> RepeatShift) & RepeatMask;
+        var status = IsKnown(code) && (repeats != 0) != Repeats(code) ? HypercallStatus.InvalidHypercallInput : Execute(vpIndex, registers);
         if (status != HypercallStatus.Success)
         {
             Interlocked.Increment(ref _refused);
         }
 
-        return (ulong)status;
+        // Elements are done all together or not at all.
+        return (ulong)status | (status == HypercallStatus.Success ? repeats << RepeatShift : 0);
     }
 
-    private static bool IsKnown(CallCode code) => code is CallCode.NotifyLongSpinWait or CallCode.SendSyntheticClusterIpi
-        or CallCode.SendSyntheticClusterIpiEx or CallCode.PostMessage or CallCode.SignalEvent;
+    private static bool IsKnown(CallCode code) => Repeats(code)
+        || code is CallCode.FlushVirtualAddressSpace or CallCode.FlushVirtualAddressSpaceEx or CallCode.NotifyLongSpinWait
+            or CallCode.SendSyntheticClusterIpi or CallCode.SendSyntheticClusterIpiEx or CallCode.PostMessage or CallCode.SignalEvent;
+
+    private static bool Repeats(CallCode code) => code is CallCode.FlushVirtualAddressList or CallCode.FlushVirtualAddressListEx;
 
     private HypercallStatus Execute(int vpIndex, in HypercallRegisters registers)
     {
@@ -56,6 +68,8 @@ internal sealed class HypercallDispatcher(GpaSpace gpa, SynicPorts ports, ISynic
             CallCode.PostMessage => PostMessage(vpIndex, registers, fast),
             CallCode.SendSyntheticClusterIpi => SendClusterIpi(registers, fast),
             CallCode.SendSyntheticClusterIpiEx => SendClusterIpiEx(registers, fast),
+            CallCode.FlushVirtualAddressSpace or CallCode.FlushVirtualAddressList or CallCode.FlushVirtualAddressSpaceEx
+                or CallCode.FlushVirtualAddressListEx => Flush(vpIndex, registers, fast),
             CallCode.NotifyLongSpinWait => HypercallStatus.Success,
             _ => HypercallStatus.InvalidHypercallCode,
         };
@@ -104,6 +118,22 @@ internal sealed class HypercallDispatcher(GpaSpace gpa, SynicPorts ports, ISynic
 
         var flag = (ushort)(parameters >> 32);
         return flag < ISynicPorts.EventFlagCount ? ports.OnSignal((uint)parameters, flag) : HypercallStatus.InvalidParameter;
+    }
+
+    // More may be dropped than the guest asks for. All of all processors is what every engine can do, so what else the call says
+    // (which space, which addresses, whose processors) need not be looked at.
+    private HypercallStatus Flush(int vpIndex, in HypercallRegisters registers, bool fast)
+    {
+        if (fast)
+        {
+            return HypercallStatus.InvalidHypercallInput;
+        }
+
+        Span<byte> header = stackalloc byte[FlushHeader];
+        var status = TryReadInput(registers.Input, header);
+        return status != HypercallStatus.Success ? status
+            : _partition is { } partition && partition.TryFlushTranslations(vpIndex) ? HypercallStatus.Success
+            : HypercallStatus.InvalidHypercallCode;
     }
 
     private HypercallStatus SendClusterIpi(in HypercallRegisters registers, bool fast)

@@ -53,6 +53,7 @@ public static class HypervCpuid
     [Flags]
     private enum Hints : uint
     {
+        RemoteTlbFlush = 1 << 2,
         ApicMsrs = 1 << 3,
         RelaxedTiming = 1 << 5,
         DeprecatedAutoEoi = 1 << 9,
@@ -102,6 +103,7 @@ public static class HypervCpuid
             DirectTimers = features.HasFlag(Features.DirectTimers),
             GuestCrash = features.HasFlag(Features.GuestCrash),
             ClusterIpi = hints.HasFlag(Hints.ClusterIpi),
+            TlbFlush = hints.HasFlag(Hints.RemoteTlbFlush),
             ApicMsrs = hints.HasFlag(Hints.ApicMsrs),
             MaxVirtualProcessors = (int)Math.Clamp(table[0x4000_0005].Eax, 1, 64),
         };
@@ -132,6 +134,7 @@ public static class HypervCpuid
         var hints = Hints.RelaxedTiming | Hints.DeprecatedAutoEoi;
         hints |= features.ApicMsrs ? Hints.ApicMsrs : 0;
         hints |= features.ClusterIpi ? Hints.ClusterIpi | Hints.ExtendedProcessorMasks : 0;
+        hints |= features.TlbFlush ? Hints.RemoteTlbFlush : 0;
         return hints;
     }
 }

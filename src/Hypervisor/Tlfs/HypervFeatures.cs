@@ -27,6 +27,9 @@ public sealed record HypervFeatures
     /// <summary>Recommends the hypercalls that send an interprocessor interrupt to many processors at once.</summary>
     public bool ClusterIpi { get; init; }
 
+    /// <summary>Recommends the hypercalls that flush translations of linear addresses on many processors at once.</summary>
+    public bool TlbFlush { get; init; }
+
     /// <summary>Recommends the EOI, ICR and TPR MSRs; needs <see cref="HypervisorInterfaceOptions.Apic"/>.</summary>
     public bool ApicMsrs { get; init; }
 

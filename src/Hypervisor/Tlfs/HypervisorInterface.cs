@@ -57,6 +57,8 @@ public sealed class HypervisorInterface : IVirtualDevice
     public void Attach(IPartition partition)
     {
         _msrs.Attach(partition);
+        _ports.Attach(partition);
+        _hypercalls.Attach(partition);
         _attached = true;
     }
 

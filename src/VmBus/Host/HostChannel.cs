@@ -1,6 +1,8 @@
+using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 using Vitro.Foundation;
 using Vitro.Hypervisor.Vid;
+using Vitro.Platform;
 using Vitro.VmBus.Channels;
 using Vitro.VmBus.Protocol;
 using Vitro.VmBus.Rings;
@@ -23,7 +25,7 @@ internal sealed class HostChannel : IVmBusChannel, IInspectable, IDisposable
     private readonly UserDefinedData _openData;
     private readonly PacketBacklog _backlog = new();
     private readonly Lock _sendGate = new();
-    private readonly AutoResetEvent _wakeUp = new(initialState: false);
+    private readonly WakeEvent _wakeUp = new();
     private readonly Thread _thread;
     private int _batchDepth;
     private int _woken;
@@ -72,6 +74,9 @@ internal sealed class HostChannel : IVmBusChannel, IInspectable, IDisposable
     public object? Tag { get; set; }
 
     internal OfferedChannel Channel { get; }
+
+    /// <summary>What an engine's kernel adds to at a signal of the guest, in place of a call of <see cref="OnGuestSignal"/>.</summary>
+    internal SafeHandle SignalFile => _wakeUp.File;
 
     internal ReadOnlySpan<byte> Backlog => _backlog.Pending;
 
@@ -239,7 +244,7 @@ internal sealed class HostChannel : IVmBusChannel, IInspectable, IDisposable
                 if (_pauseWanted && !_closing)
                 {
                     _paused?.TrySetResult();
-                    _wakeUp.WaitOne();
+                    _wakeUp.Wait();
                 }
 
                 continue;
@@ -255,7 +260,7 @@ internal sealed class HostChannel : IVmBusChannel, IInspectable, IDisposable
 
             TryDrainBacklog();
             Guard(static (service, channel) => service.OnSignalled(channel));
-            _wakeUp.WaitOne();
+            _wakeUp.Wait();
         }
 
         if (opened)
@@ -270,6 +275,7 @@ internal sealed class HostChannel : IVmBusChannel, IInspectable, IDisposable
 
         _host.OnClosed(this);
         _paused?.TrySetResult();
+        Dispose();
     }
 
     // A service that fails takes its own channel down, not the machine.

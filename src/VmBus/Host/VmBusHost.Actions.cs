@@ -103,6 +103,7 @@ public sealed partial class VmBusHost
     {
         _open[open.ChannelId] = open;
         _signalPorts[open.ChannelId].Open = open;
+        _ports.TryBindEventPort(open.Channel.ConnectionId, open.SignalFile);
         open.Start(paused);
     }
 }

@@ -213,6 +213,7 @@ public sealed partial class VmBusHost : IVmBus, IVirtualDevice, IMessagePort, ID
         lock (_gate)
         {
             _open.Remove(channel.ChannelId);
+            _ports.UnbindEventPort(channel.Channel.ConnectionId);
             if (_signalPorts.TryGetValue(channel.ChannelId, out var port))
             {
                 port.Open = null;

@@ -27,6 +27,7 @@ internal sealed record GuestPromise(CpuidTable Cpuid, HypervFeatures Features, u
             TscInvariant = engine.Features.TscInvariant,
             ReferenceTscPage = engine.Features.ReferenceTscPage,
             ClusterIpi = true,
+            TlbFlush = engine.FlushesTranslations,
             ApicMsrs = true,
         });
         if (CpuidPromise.Missing(Cpuid, supported) is { } missing)

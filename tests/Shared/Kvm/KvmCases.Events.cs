@@ -11,9 +11,9 @@ internal static partial class KvmCases
 {
     private const ulong MessageAddress = 0xFEE0_0000;
 
-    private static void MessageInterrupt()
+    private static void MessageInterrupt(bool events)
     {
-        using var machine = new KvmMachine();
+        using var machine = new KvmMachine(accelerations: new KvmAccelerations { IrqFd = events });
         EnableLocalApic(machine, 0);
         machine.SetGate(0x41, 0x9000, [0xE6, 0x41, .. Stop]);
         machine.StartLong([0xFB, 0xE6, 0x40, 0xF4, 0xEB, 0xFD]); // sti; out 0x40,al; hlt; jmp back
@@ -30,6 +30,7 @@ internal static partial class KvmCases
             TimeSpan.FromMilliseconds(20));
         machine.RunToStop();
         Check.That(machine.Log[1].StartsWith("out 41", StringComparison.Ordinal), "the handler ran");
+        Check.Equal(events ? 1 : 0, ((KvmLocalApics)machine.Partition.LocalApics!).EventCount);
     }
 
     private static void ExternalInterrupt()

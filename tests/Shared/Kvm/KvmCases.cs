@@ -22,6 +22,8 @@ internal static partial class KvmCases
         ("a refused MSR faults in the guest", RefusedMsr),
         ("a user-mode guest runs and may not use ports", UserMode),
         ("the hypercall page calls from the kernel in 64-bit mode only", Hypercalls),
+        ("the kernel carries out hypercalls that it can and gives up the others", KernelHypercalls),
+        ("a signal with an event counter does not leave the guest for this process", BoundSignal),
         ("a bitmap of written pages names the pages written", () => DirtyLog(ring: false)),
         ("a ring of written pages names the pages written", () => DirtyLog(ring: true)),
         ("a guest that writes more pages than a ring holds goes on", DirtyRingFull),
@@ -32,7 +34,8 @@ internal static partial class KvmCases
         ("the time stamp counter stands still while the machine does", StoppedTimeStampCounter),
         ("the time stamp counter keeps the rate of another host, or the host says that it cannot", TimeStampCounterRate),
         ("what waited when a state was taken happens where it is restored", PendingEvents),
-        ("a message interrupts a halted processor", MessageInterrupt),
+        ("a message interrupts a halted processor", () => MessageInterrupt(events: false)),
+        ("a message with an event counter interrupts a halted processor", () => MessageInterrupt(events: true)),
         ("an interrupt of the 8259 pair waits until the guest takes it", ExternalInterrupt),
         ("a non-maskable interrupt", NonMaskable),
         ("a second processor starts by INIT and start-up messages", SecondProcessor),
@@ -142,7 +145,7 @@ internal static partial class KvmCases
 
     private static void Hypercalls()
     {
-        using var machine = new KvmMachine();
+        using var machine = new KvmMachine(accelerations: new KvmAccelerations { KernelHypercalls = false });
         machine.Hypercall = call => call.Control + call.Input + call.Output;
 
         // mov rcx,1; mov rdx,2; mov r8,4; call page

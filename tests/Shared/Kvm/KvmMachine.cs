@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using Vitro.Foundation;
 using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Kvm;
+using Vitro.Hypervisor.Tlfs;
 using Vitro.Hypervisor.Vid;
 using Vitro.Tests;
 
@@ -22,12 +23,17 @@ internal sealed class KvmMachine : IInterceptHandler, IDisposable
     private readonly VmClock _clock = new(TimeProvider.System);
     private readonly GuestMemory _ram = GuestMemory.Create(16 << 20);
 
-    internal KvmMachine(int processors = 1, ulong? tscFrequency = null, KvmAccelerations? accelerations = null)
+    internal KvmMachine(int processors = 1, ulong? tscFrequency = null, KvmAccelerations? accelerations = null, bool isHyperv = false)
     {
         Gpa = new GpaSpace(_ram);
         External = new ExternalInterrupts();
         var engine = new KvmEngine(accelerations ?? new KvmAccelerations());
         engine.TryGetProcessorModel(engine.ProcessorModels[0], out var cpuid);
+        if (isHyperv)
+        {
+            HypervCpuid.AddTo(cpuid!, engine.Features);
+        }
+
         Partition = engine.CreatePartition(new PartitionOptions
         {
             Gpa = Gpa,

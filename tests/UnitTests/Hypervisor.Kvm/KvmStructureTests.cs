@@ -24,6 +24,8 @@ public sealed class KvmStructureTests
         Assert.Equal(24, Unsafe.SizeOf<KvmCoalescedWrite>());
         Assert.Equal(16, Unsafe.SizeOf<KvmDirtyPage>());
         Assert.Equal(Size(KvmRequest.SignalMsi), Unsafe.SizeOf<KvmMsi>());
+        Assert.Equal(Size(KvmRequest.AssignIrqFd), Unsafe.SizeOf<KvmIrqFd>());
+        Assert.Equal(Size(KvmRequest.AssignSignal), Unsafe.SizeOf<KvmSignalBinding>());
         Assert.Equal(Size(KvmRequest.EnableCapability), Unsafe.SizeOf<KvmEnableCapability>());
         Assert.Equal(Size(KvmRequest.SetMsrFilter), Unsafe.SizeOf<KvmMsrFilter>());
         Assert.Equal(Size(KvmRequest.GetDeviceAttribute), Unsafe.SizeOf<KvmDeviceAttribute>());
@@ -37,6 +39,8 @@ public sealed class KvmStructureTests
         Assert.Equal(32, Offset(nameof(KvmRun.IoDirection)));
         Assert.Equal(48, Offset(nameof(KvmRun.MmioLength)));
         Assert.Equal(44, Offset(nameof(KvmRun.MsrIndex)));
+        Assert.Equal(40, Offset(nameof(KvmRun.HypercallControl)));
+        Assert.Equal(64, Offset(nameof(KvmRun.HypercallOutput)));
         Assert.Equal(288, Offset(nameof(KvmRun.ValidRegisters)));
         Assert.Equal(304, Offset(nameof(KvmRun.Registers)));
         Assert.Equal(24, Unsafe.SizeOf<KvmSegment>());

@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace Vitro.Hypervisor.Tlfs.Synic;
 
 /// <summary>
@@ -33,6 +35,20 @@ public interface ISynicPorts
 
     /// <summary>From now on signals to this id are refused. A handler that is running is not waited for.</summary>
     void UnregisterEventPort(uint connectionId);
+
+    /// <summary>
+    /// Has the engine's kernel add to an event counter (eventfd(2)) at each signal of flag 0 at this id, in place of a call of the
+    /// registered port, which goes on hearing of what the kernel does not take.
+    /// </summary>
+    /// <param name="connectionId">The id.</param>
+    /// <param name="file">The event counter. It may be disposed after <see cref="UnbindEventPort"/>.</param>
+    /// <returns>False when the engine has no such way: every signal goes to the port.</returns>
+    bool TryBindEventPort(uint connectionId, SafeHandle file) => false;
+
+    /// <summary>Ends what <see cref="TryBindEventPort"/> began; nothing happens when it did not.</summary>
+    void UnbindEventPort(uint connectionId)
+    {
+    }
 
     /// <summary>
     /// Sends a message to a SINT of a processor. It is delivered at once when the guest's slot is free and otherwise

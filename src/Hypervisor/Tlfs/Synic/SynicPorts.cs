@@ -1,4 +1,6 @@
+using System.Runtime.InteropServices;
 using Vitro.Foundation;
+using Vitro.Hypervisor.Engine;
 
 namespace Vitro.Hypervisor.Tlfs.Synic;
 
@@ -9,6 +11,7 @@ internal sealed class SynicPorts(SynicProcessor[] processors) : ISynicPorts, IIn
     private const uint ConnectionMask = 0xFF_FFFF;
     private readonly PortTable<IMessagePort> _messagePorts = new();
     private readonly PortTable<IEventPort> _eventPorts = new();
+    private IPartition? _partition;
 
     public int VirtualProcessorCount => processors.Length;
 
@@ -19,6 +22,11 @@ internal sealed class SynicPorts(SynicProcessor[] processors) : ISynicPorts, IIn
     public void RegisterEventPort(uint connectionId, IEventPort port) => _eventPorts.Set(connectionId & ConnectionMask, port);
 
     public void UnregisterEventPort(uint connectionId) => _eventPorts.Remove(connectionId & ConnectionMask);
+
+    public bool TryBindEventPort(uint connectionId, SafeHandle file) =>
+        _partition is { } partition && partition.TryBindSignal(connectionId & ConnectionMask, file);
+
+    public void UnbindEventPort(uint connectionId) => _partition?.UnbindSignal(connectionId & ConnectionMask);
 
     public bool TryPostMessage(int vpIndex, int sint, uint messageType, ulong sender, ReadOnlySpan<byte> payload)
     {
@@ -45,6 +53,8 @@ internal sealed class SynicPorts(SynicProcessor[] processors) : ISynicPorts, IIn
         Exists(vpIndex, sint) && (uint)flag < ISynicPorts.EventFlagCount && processors[vpIndex].TrySignalEvent(sint, flag);
 
     public void Inspect(InspectNode node) => node.Value("messagePorts", _messagePorts.Count).Value("eventPorts", _eventPorts.Count);
+
+    internal void Attach(IPartition partition) => _partition = partition;
 
     internal HypercallStatus OnMessage(int vpIndex, uint connectionId, uint messageType, ReadOnlySpan<byte> payload) =>
         _messagePorts.TryGet(connectionId & ConnectionMask, out var port)

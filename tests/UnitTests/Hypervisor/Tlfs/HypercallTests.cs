@@ -72,6 +72,37 @@ public sealed class HypercallTests : IDisposable
     }
 
     [Theory]
+    [InlineData(0x2UL, 0UL)]
+    [InlineData(0x13UL, 0UL)]
+    [InlineData(0x5_0000_0003UL, 0x5_0000_0000UL)]
+    [InlineData(0x5_0000_0014UL, 0x5_0000_0000UL)]
+    public void Translations_are_flushed_with_every_element_done(ulong control, ulong result)
+    {
+        Assert.Equal(result, _fixture.Hypercall(control, TlfsFixture.Input, vp: 2));
+        Assert.Equal([2], _fixture.Flushes);
+    }
+
+    [Theory]
+    [InlineData(0x3UL, TlfsFixture.Input, 3UL)]
+    [InlineData(0x1_0000_0002UL, TlfsFixture.Input, 3UL)]
+    [InlineData(0x1_0002UL, TlfsFixture.Input, 3UL)]
+    [InlineData(0x2UL, TlfsFixture.Input + 4, 4UL)]
+    [InlineData(0x5_0000_0003UL, TlfsFixture.Input + 0xFF0, 4UL)]
+    public void A_flush_that_is_malformed_flushes_nothing(ulong control, ulong input, ulong status)
+    {
+        Assert.Equal(status, _fixture.Hypercall(control, input));
+        Assert.Empty(_fixture.Flushes);
+    }
+
+    [Fact]
+    public void A_flush_that_the_engine_cannot_do_is_an_unknown_call()
+    {
+        _fixture.CanFlush = false;
+
+        Assert.Equal(2UL, _fixture.Hypercall(0x5_0000_0003, TlfsFixture.Input));
+    }
+
+    [Theory]
     [InlineData(TlfsFixture.Input + 4)]
     [InlineData(TlfsFixture.Input + 0xFF8)]
     [InlineData(TlfsFixture.Input + 0xFE0)]

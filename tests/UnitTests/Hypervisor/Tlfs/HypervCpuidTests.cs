@@ -78,6 +78,7 @@ public sealed class HypervCpuidTests
             GuestCrash = timers,
             ApicMsrs = apic,
             ClusterIpi = !apic,
+            TlbFlush = apic,
             MaxVirtualProcessors = 7,
         };
         var table = new CpuidTable();

@@ -56,6 +56,10 @@ internal sealed partial class TlfsFixture : IPartition, ISynicInterruptSink, IGu
 
     internal int Resets { get; private set; }
 
+    internal List<int> Flushes { get; } = [];
+
+    internal bool CanFlush { get; set; } = true;
+
     public IReadOnlyList<IVirtualProcessor> VirtualProcessors => [];
 
     public ReadOnlySpan<byte> HypercallPageCode => [0x0F, 0x01, 0xC1, 0xC3];
@@ -67,6 +71,12 @@ internal sealed partial class TlfsFixture : IPartition, ISynicInterruptSink, IGu
     public void TakeDirtyPages(Span<ulong> pages) => Gpa.TakeDirtyPages(pages);
 
     public void SetTsc(ulong value) => throw new NotSupportedException();
+
+    public bool TryFlushTranslations(int vpIndex)
+    {
+        Flushes.Add(vpIndex);
+        return CanFlush;
+    }
 
     public void Inspect(InspectNode node)
     {

@@ -1,0 +1,30 @@
+using Vitro.Platform;
+using Xunit;
+
+namespace Vitro.UnitTests.Platform;
+
+public sealed class WakeEventTests
+{
+    [Fact]
+    public void Wake_ups_before_the_wait_are_one()
+    {
+        using var wake = new WakeEvent();
+        wake.Set();
+        wake.Set();
+        wake.Wait();
+
+        var second = new Thread(wake.Wait) { IsBackground = true };
+        second.Start();
+        wake.Set();
+        Assert.True(second.Join(TimeSpan.FromSeconds(30)));
+    }
+
+    [Fact]
+    public void Setting_one_that_was_taken_down_does_nothing()
+    {
+        var wake = new WakeEvent();
+        wake.Dispose();
+
+        wake.Set();
+    }
+}
