@@ -12,10 +12,9 @@ internal sealed partial class VhdBenchmark
 
     private void Tracking()
     {
-        Fresh(At("one.vhdx"), allocated: true, DiskFormat.Vhdx, TrackedLength);
-        Fresh(At("two.vhdx"), allocated: true, DiskFormat.Vhdx, TrackedLength);
+        FreshTogether([(At("one.vhdx"), DiskFormat.Vhdx), (At("two.vhdx"), DiskFormat.Vhdx)], TrackedLength);
 
-        // The memory that one file has in the cache may be faster than the other's by half, so both files are tracked in turn.
+        // Both files are tracked in turn.
         foreach (var (size, count) in new[] { (4096, 200_000), (Megabyte, 2048) })
         {
             var load = new Load(size, count, Depth: 1, Write: true, size == 4096 ? 4096L * 10_007 : size, TrackedLength);
