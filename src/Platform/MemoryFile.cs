@@ -56,16 +56,6 @@ public sealed class MemoryFile : IDisposable
         return new MemoryFile(fd, address, length);
     }
 
-    /// <summary>Gives the host its memory back; the range reads as zero afterwards.</summary>
-    public void Discard(ulong offset, ulong length)
-    {
-        CheckRange(offset, length);
-        if (Libc.Fallocate(_fd, Libc.FallocPunchHole | Libc.FallocKeepSize, (long)offset, (long)length) != 0)
-        {
-            throw new PlatformException("fallocate", Marshal.GetLastPInvokeError());
-        }
-    }
-
     /// <summary>Copies from the file. Unlike a read through the mapping, this gives no host memory to what was never written.</summary>
     public void Read(ulong offset, Span<byte> bytes)
     {
@@ -101,25 +91,6 @@ public sealed class MemoryFile : IDisposable
             bytes = bytes[(int)count..];
             offset += (ulong)count;
         }
-    }
-
-    /// <summary>
-    /// The first byte at or after <paramref name="offset"/> that takes host memory; <see cref="Length"/> when there is none.
-    /// What lies before it is zero, and asking does not touch it.
-    /// </summary>
-    public ulong NextData(ulong offset)
-    {
-        if (offset >= Length)
-        {
-            return Length;
-        }
-
-        var found = Libc.Lseek(_fd, (long)offset, Libc.SeekData);
-        return found >= 0 ? (ulong)found : Marshal.GetLastPInvokeError() switch
-        {
-            Libc.ErrorNoSuchAddress => Length,
-            _ => offset,
-        };
     }
 
     /// <inheritdoc/>

@@ -115,9 +115,27 @@ internal static partial class BootBenchmark
 
     private static double Number(Match match) => double.Parse(match.Groups["count"].Value, CultureInfo.InvariantCulture);
 
-    /// <summary>MiB of anonymous memory: the guest's RAM is a shared memory file and so does not count.</summary>
-    private static double PrivateMemory(int process) =>
-        Number(Anonymous().Match(File.ReadAllText($"/proc/{process}/status"))) / 1024;
+    /// <summary>MiB of anonymous memory but for the guest's RAM, which is the one mapping of its size.</summary>
+    private static double PrivateMemory(int process)
+    {
+        var kibibytes = 0.0;
+        var isGuest = false;
+        foreach (Match match in MappingOrAnonymous().Matches(File.ReadAllText($"/proc/{process}/smaps")))
+        {
+            if (match.Groups["start"].Success)
+            {
+                isGuest = Address(match.Groups["end"]) - Address(match.Groups["start"]) == GuestImage.MemoryBytes;
+            }
+            else if (!isGuest)
+            {
+                kibibytes += Number(match);
+            }
+        }
+
+        return kibibytes / 1024;
+    }
+
+    private static long Address(Group digits) => long.Parse(digits.ValueSpan, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture);
 
     [GeneratedRegex("\"instructions\":\"?(?<count>[0-9]+)", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex Instructions();
@@ -131,6 +149,6 @@ internal static partial class BootBenchmark
     [GeneratedRegex("\"translated_instructions\":\"?(?<count>[0-9]+)", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex Translated();
 
-    [GeneratedRegex("RssAnon:\\s+(?<count>[0-9]+)", RegexOptions.ExplicitCapture, 1000)]
-    private static partial Regex Anonymous();
+    [GeneratedRegex("^((?<start>[0-9a-f]+)-(?<end>[0-9a-f]+) |Anonymous:\\s+(?<count>[0-9]+))", RegexOptions.ExplicitCapture | RegexOptions.Multiline, 1000)]
+    private static partial Regex MappingOrAnonymous();
 }

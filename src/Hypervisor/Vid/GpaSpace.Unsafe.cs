@@ -25,10 +25,10 @@ public sealed unsafe class GpaSpace : IDisposable
     {
         _ram = ram;
         _pageFlags = (byte*)NativeMemory.AllocZeroed((nuint)(ram.Size / GuestMemory.PageSize));
-        Map(new GpaRegion(0, ram.LowRamSize, ram.File.Address, GpaAccess.All));
+        Map(new GpaRegion(0, ram.LowRamSize, ram.Host.Address, GpaAccess.All));
         if (ram.HighRamSize > 0)
         {
-            Map(new GpaRegion(GuestMemory.HighRamBase, ram.HighRamSize, ram.File.Address + (nint)ram.LowRamSize, GpaAccess.All));
+            Map(new GpaRegion(GuestMemory.HighRamBase, ram.HighRamSize, ram.Host.Address + (nint)ram.LowRamSize, GpaAccess.All));
         }
     }
 
@@ -117,7 +117,7 @@ public sealed unsafe class GpaSpace : IDisposable
         return true;
     }
 
-    /// <summary>A range of RAM by its offset in the memory file, whatever its guest physical address.</summary>
+    /// <summary>A range of RAM by its offset in the machine's memory, whatever its guest physical address.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The range is not inside the RAM.</exception>
     public Span<byte> GetRam(ulong offset, int length)
     {
@@ -128,7 +128,7 @@ public sealed unsafe class GpaSpace : IDisposable
         }
 
         _ram.EnsurePresent(offset, (ulong)length);
-        return new Span<byte>((void*)(_ram.File.Address + (nint)offset), length);
+        return new Span<byte>((void*)(_ram.Host.Address + (nint)offset), length);
     }
 
     /// <summary>Finds a range as a span; false when it is not wholly in one mapped region.</summary>
@@ -226,7 +226,7 @@ public sealed unsafe class GpaSpace : IDisposable
     /// </summary>
     public void EnsurePresent(nint hostAddress, ulong length)
     {
-        var offset = (ulong)(hostAddress - _ram.File.Address);
+        var offset = (ulong)(hostAddress - _ram.Host.Address);
         if (offset < _ram.Size)
         {
             _ram.EnsurePresent(offset, length);

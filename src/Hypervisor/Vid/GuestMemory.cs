@@ -2,7 +2,7 @@ using Vitro.Platform;
 
 namespace Vitro.Hypervisor.Vid;
 
-/// <summary>The RAM of one virtual machine: one memory file, laid out in guest physical space below and above the 32-bit hole.</summary>
+/// <summary>The RAM of one virtual machine: private to the process and laid out in guest physical space below and above the 32-bit hole.</summary>
 public sealed class GuestMemory : IDisposable
 {
     /// <summary>Guest page size in bytes.</summary>
@@ -16,15 +16,15 @@ public sealed class GuestMemory : IDisposable
 
     private IRamSource? _source;
 
-    private GuestMemory(MemoryFile file)
+    private GuestMemory(AnonymousMemory host)
     {
-        File = file;
-        LowRamSize = Math.Min(file.Length, LowRamLimit);
-        HighRamSize = file.Length - LowRamSize;
+        Host = host;
+        LowRamSize = Math.Min(host.Length, LowRamLimit);
+        HighRamSize = host.Length - LowRamSize;
     }
 
-    /// <summary>The memory file behind the RAM; offset 0 is GPA 0.</summary>
-    public MemoryFile File { get; }
+    /// <summary>The host's memory behind the RAM; offset 0 is GPA 0.</summary>
+    public AnonymousMemory Host { get; }
 
     /// <summary>Bytes of RAM from GPA 0.</summary>
     public ulong LowRamSize { get; }
@@ -33,7 +33,7 @@ public sealed class GuestMemory : IDisposable
     public ulong HighRamSize { get; }
 
     /// <summary>Bytes of RAM in all.</summary>
-    public ulong Size => File.Length;
+    public ulong Size => Host.Length;
 
     /// <summary>Creates zeroed RAM.</summary>
     /// <param name="size">Bytes, a multiple of 4 KiB, at least 1 MiB.</param>
@@ -45,7 +45,7 @@ public sealed class GuestMemory : IDisposable
             throw new ArgumentException("Guest memory is made of whole 4 KiB pages.", nameof(size));
         }
 
-        return new GuestMemory(MemoryFile.Create("vitro-guest-ram", size));
+        return new GuestMemory(AnonymousMemory.Create(size));
     }
 
     /// <summary>Names where the content comes from that is not there yet. Before the machine's first start.</summary>
@@ -58,21 +58,21 @@ public sealed class GuestMemory : IDisposable
         }
     }
 
-    /// <summary>Everything is in the memory file: nobody asks the source any more.</summary>
+    /// <summary>Everything is in the memory: nobody asks the source any more.</summary>
     public void Complete() => Volatile.Write(ref _source, null);
 
     /// <summary>
     /// To be called before a range is touched for the first time, by devices (<see cref="GpaSpace"/> does it for them) and by
     /// engines that say they do (<see cref="Engine.IPartition.AsksForRam"/>). Costs nothing once all is there.
     /// </summary>
-    /// <param name="offset">Byte in the memory file.</param>
-    /// <param name="length">Bytes; the range lies inside the file.</param>
+    /// <param name="offset">Byte in the memory.</param>
+    /// <param name="length">Bytes; the range lies inside it.</param>
     public void EnsurePresent(ulong offset, ulong length) => Volatile.Read(ref _source)?.Fill(offset, length);
 
     /// <inheritdoc/>
     public void Dispose()
     {
         Interlocked.Exchange(ref _source, null)?.Dispose();
-        File.Dispose();
+        Host.Dispose();
     }
 }

@@ -32,6 +32,6 @@ internal sealed unsafe class MappedMemoryManager(nint address, int length) : Mem
 
     protected override void Dispose(bool disposing)
     {
-        // The mapping belongs to the memory file.
+        // The mapping belongs to the guest's memory.
     }
 }

@@ -50,14 +50,14 @@ internal static class MemoryWriter
         var start = (ulong)index * ChunkSize;
         var length = (int)Math.Min(ChunkSize, ram.Size - start);
 
-        if (ram.File.NextData(start) >= start + (ulong)length)
+        if (!ram.Host.IsTouched(start, (ulong)length))
         {
             return false;
         }
 
         // The pages that are not zero move together.
         var memory = scratch.Pages.AsSpan(0, length);
-        ram.File.Read(start, memory);
+        ram.Host.Read(start, memory);
         var used = 0;
         for (var page = 0; page < length / PageSize; page++)
         {

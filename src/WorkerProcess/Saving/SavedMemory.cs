@@ -232,7 +232,7 @@ internal sealed class SavedMemory : IRamSource
             // Pages that follow each other go together.
             var first = BitOperations.TrailingZeroCount(left);
             var run = BitOperations.TrailingZeroCount(~(left >> first));
-            _ram.File.Write(start + ((ulong)first * PageSize), pages[..(run * PageSize)]);
+            _ram.Host.Write(start + ((ulong)first * PageSize), pages[..(run * PageSize)]);
             pages = pages[(run * PageSize)..];
             left = first + run == PagesPerChunk ? 0 : left & (ulong.MaxValue << (first + run));
         }

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Kvm;
 using Vitro.Hypervisor.Vid;
+using Vitro.Platform;
 using Vitro.Tests;
 
 namespace Vitro.KvmTests;
@@ -225,11 +226,11 @@ internal static partial class KvmCases
     private static void LostMemory()
     {
         using var machine = new KvmMachine();
-        using var lost = GuestMemory.Create(1 << 20);
-        machine.Gpa.Map(new GpaRegion(KvmMachine.Unbacked, 1 << 20, lost.File.Address, GpaAccess.Read | GpaAccess.Write));
+        using var lost = MemoryFile.Create("lost", 1 << 20);
+        machine.Gpa.Map(new GpaRegion(KvmMachine.Unbacked, 1 << 20, lost.Address, GpaAccess.Read | GpaAccess.Write));
 
         // The file is cut behind the mapping's back: what was promised is not there.
-        using (var file = File.Open($"/proc/self/fd/{lost.File.FileDescriptor}", FileMode.Open, FileAccess.ReadWrite))
+        using (var file = File.Open($"/proc/self/fd/{lost.FileDescriptor}", FileMode.Open, FileAccess.ReadWrite))
         {
             file.SetLength(0);
         }

@@ -97,7 +97,7 @@ internal static partial class KvmCases
     {
         using var machine = new KvmMachine();
         using var rom = GuestMemory.Create(1 << 20);
-        machine.Gpa.Map(new GpaRegion(KvmMachine.Unbacked, 1 << 20, rom.File.Address, GpaAccess.Read | GpaAccess.Execute));
+        machine.Gpa.Map(new GpaRegion(KvmMachine.Unbacked, 1 << 20, rom.Host.Address, GpaAccess.Read | GpaAccess.Execute));
 
         // mov edi,0x30000000; mov eax,[rdi]; mov dword [rdi],0x11; mov eax,[rdi]
         machine.StartLong([0xBF, 0, 0, 0, 0x30, 0x8B, 0x07, 0xC7, 0x07, 0x11, 0, 0, 0, 0x8B, 0x07, .. Stop]);

@@ -128,7 +128,7 @@ internal sealed unsafe class DifferentialMachine : IDisposable
         return -1;
     }
 
-    private ulong HostOf(ulong gpa) => (ulong)_ram.File.Address + gpa;
+    private ulong HostOf(ulong gpa) => (ulong)_ram.Host.Address + gpa;
 
     private ulong* Table(ulong gpa) => (ulong*)HostOf(gpa);
 

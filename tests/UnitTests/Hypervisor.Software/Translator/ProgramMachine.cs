@@ -117,10 +117,10 @@ internal sealed unsafe class ProgramMachine : IDisposable
 
     internal ulong GsBase => _vp.State->Gs.Base;
 
-    internal ReadOnlySpan<byte> Data => new((byte*)_ram.File.Address + DataAddress - (DataSize / 2), DataSize);
+    internal ReadOnlySpan<byte> Data => new((byte*)_ram.Host.Address + DataAddress - (DataSize / 2), DataSize);
 
     /// <summary>The program, as it has become.</summary>
-    internal ReadOnlySpan<byte> Code => new((byte*)_ram.File.Address + CodeAddress, 0x2000);
+    internal ReadOnlySpan<byte> Code => new((byte*)_ram.Host.Address + CodeAddress, 0x2000);
 
     public void Dispose()
     {

@@ -90,7 +90,7 @@ internal static class SavedFile
                     bytes[4095] = 1;
                 }
 
-                ram.File.Write((ulong)page * 4096, bytes);
+                ram.Host.Write((ulong)page * 4096, bytes);
             }
         }
     }
