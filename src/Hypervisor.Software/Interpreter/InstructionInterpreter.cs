@@ -164,7 +164,7 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
     /// <summary>Runs as <see cref="IExecutionCore.Run"/> while TF or a breakpoint is set.</summary>
     internal void RunStepping()
     {
-        if (_vp.HitsInstructionBreakpoint())
+        if (_vp.HitsDeliveryTrap() || _vp.HitsInstructionBreakpoint())
         {
             _ = _vp.DeliverFault();
             return;

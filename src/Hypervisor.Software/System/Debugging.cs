@@ -71,6 +71,13 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
         return true;
     }
 
+    /// <summary>
+    /// Before an instruction in stepping mode: whether the delivery of an event touched watched data, with its frame or what it read of
+    /// tables. The #DB is then recorded as a trap, which comes before the handler's first instruction and before a breakpoint there.
+    /// </summary>
+    /// <remarks>Not within the delivery: a #DB whose own frame is watched repeats itself for ever, and such a processor must stay cancellable.</remarks>
+    internal bool HitsDeliveryTrap() => _watchHits != 0 && HitsTrap(wasStepping: false);
+
     /// <summary>An instruction begins in stepping mode: what the one before left behind when it faulted is forgotten.</summary>
     internal void BeginStep() => _isStepTrapDecided = false;
 

@@ -320,6 +320,44 @@ public sealed unsafe class DebuggingTests
     }
 
     [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_watched_frame_stops_at_the_first_instruction_of_the_handler(bool translates)
+    {
+        const ulong Top = TestProcessor.Stack - 0x2000;
+        using var machine = new DebuggedMachine(translates);
+        var handler = machine.Write(Function, c =>
+        {
+            c.add(__qword_ptr[rsp], 2);
+            c.iretq();
+        });
+        machine.SetGate(6, Function, ist: 2);
+        machine.WriteWord(TestProcessor.Tss + 0x2C, Top);
+        machine.State->Dr[0] = Top - 8;
+        machine.State->Dr[1] = handler[0];
+        machine.Write(TestProcessor.Code, c =>
+        {
+            var again = c.CreateLabel();
+            c.mov(r14d, Warm);
+            c.Label(ref again);
+            c.ud2();
+            c.dec(r14d);
+            c.jnz(again);
+            c.mov(eax, 0x405 | (1 << 16)); // what stores the frame's SS, and the handler's first instruction
+            c.mov(dr7, rax);
+            c.ud2();
+            c.xor(eax, eax);
+            c.mov(dr7, rax);
+            c.hlt();
+        });
+        machine.ResumeWithRf();
+        machine.Run();
+
+        // The trap of the delivery first; RF then hides the breakpoint.
+        Assert.Equal([(handler[0], 1u)], machine.Stops.Select(stop => (stop.Rip, stop.Dr6 & 0xE00F)));
+    }
+
+    [Theory]
     [InlineData(0, true)]
     [InlineData(2, true)]
     [InlineData(5, true)]
