@@ -43,15 +43,16 @@ public sealed partial class VirtualMachine
 
         try
         {
-            var machine = Build(definition, host, GuestPromise.Of(saved));
+            var memory = saved.ReadMemory((ulong)definition.MemoryBytes);
             try
             {
-                machine.Take(saved, acceptChangedDisks);
-                return machine;
+                // Most of the file is memory: it is read and checked while the machine is being built.
+                memory.BeginCheck();
+                return Restore(saved, memory, definition, host, acceptChangedDisks);
             }
             catch
             {
-                machine.Abandon();
+                memory.Dispose();
                 throw;
             }
         }
@@ -143,7 +144,23 @@ public sealed partial class VirtualMachine
         }
     }
 
-    private void Take(SavedMachine saved, bool acceptChangedDisks)
+    private static VirtualMachine Restore(
+        SavedMachine saved, SavedMemory memory, VirtualMachineDefinition definition, VirtualMachineHost host, bool acceptChangedDisks)
+    {
+        var machine = Build(definition, host, GuestPromise.Of(saved));
+        try
+        {
+            machine.Take(saved, memory, acceptChangedDisks);
+            return machine;
+        }
+        catch
+        {
+            machine.Abandon();
+            throw;
+        }
+    }
+
+    private void Take(SavedMachine saved, SavedMemory memory, bool acceptChangedDisks)
     {
         if (!TscRate.IsSame(saved.Saved.TscFrequency, _partition.TscFrequency))
         {
@@ -158,7 +175,7 @@ public sealed partial class VirtualMachine
             _synthetic.CheckDisks(saved.ReadRecord(SavedMachineFormat.Record.Disks, SavedDisks.Version));
         }
 
-        State.Restore(saved, damage => _power.RequestEnd(new MachineEnd(MachineEndKind.InternalError, $"{saved.Path} cannot be used. {damage}")));
+        State.Restore(saved, memory, damage => _power.RequestEnd(new MachineEnd(MachineEndKind.InternalError, $"{saved.Path} cannot be used. {damage}")));
     }
 }
 

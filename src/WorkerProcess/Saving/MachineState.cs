@@ -50,23 +50,23 @@ internal sealed record MachineState
 
     /// <summary>Takes the state of a file into the parts of a new machine, which have never been started.</summary>
     /// <param name="file">The file.</param>
+    /// <param name="memory">Its memory, which is being checked.</param>
     /// <param name="onDamage">Called once, on any thread, when memory turns out not to unpack after all: the guest must not go on.</param>
     /// <exception cref="SavedStateException">The file is damaged or does not fit; the parts are in no defined state.</exception>
-    internal void Restore(SavedMachine file, Action<string> onDamage)
+    internal void Restore(SavedMachine file, SavedMemory memory, Action<string> onDamage)
     {
         var known = Devices.Select(static device => Record.DevicePrefix + device.Name).ToHashSet(StringComparer.Ordinal);
         known.UnionWith([Record.Machine, Record.Cpuid, Record.Processors, Record.Memory, Record.Disks]);
         file.RequireKnown(known);
 
         // Memory before the bus, whose rings are in it; the clock before whatever counts by it.
-        var memory = file.ReadMemory(Ram);
         if (Partition.AsksForRam)
         {
-            memory.Attach(onDamage);
+            memory.Attach(Ram, onDamage);
         }
         else
         {
-            memory.FillAll();
+            memory.FillAll(Ram);
         }
 
         Clock.SetNanoseconds(file.Saved.Nanoseconds);
@@ -81,6 +81,12 @@ internal sealed record MachineState
         }
 
         RestoreProcessors(file);
+        if (Partition.AsksForRam)
+        {
+            // What was taken from memory until now has been checked one by one.
+            memory.FinishCheck();
+            memory.FillInBackground();
+        }
     }
 
     // After the interrupt controllers: a processor looks at what waits there when it takes its state.

@@ -41,6 +41,12 @@ internal struct MemoryChunk
     /// <summary>Bytes of its stored pages in memory.</summary>
     internal readonly int PageBytes => BitOperations.PopCount(Pages) * SavedMachineFormat.PageSize;
 
+    /// <summary>What is said when <see cref="Holds"/> is false.</summary>
+    internal readonly string Damage => $"Memory chunk {Index} is damaged: its checksum is wrong.";
+
+    /// <summary>Whether these are the bytes that were stored.</summary>
+    internal readonly bool Holds(ReadOnlySpan<byte> stored) => Crc32C.Compute(stored) == Checksum;
+
     /// <summary>Reads the table of chunks and checks every entry against memory and file.</summary>
     /// <exception cref="SavedStateException">An entry is out of place.</exception>
     internal static MemoryChunk[] ReadTable(ReadOnlySpan<byte> bytes, ulong memorySize, long fileLength)

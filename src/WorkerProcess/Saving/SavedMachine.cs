@@ -1,23 +1,22 @@
 using Microsoft.Win32.SafeHandles;
 using Vitro.Configuration;
 using Vitro.Foundation;
-using Vitro.Hypervisor.Vid;
 using static Vitro.WorkerProcess.Saving.SavedMachineFormat;
 
 namespace Vitro.WorkerProcess.Saving;
 
 /// <summary>The file of a saved machine, open for reading. The file may come from anybody: all of it is checked before it is used.</summary>
-/// <remarks>One thread at a time. The file must not be changed while it is open; what is changed is found by its checksum.</remarks>
+/// <remarks>One thread at a time. The file must not be changed while it is open, nor until the machine's memory is filled; what is changed is found by its checksum.</remarks>
 public sealed class SavedMachine : IDisposable, IInspectable
 {
-    private readonly SafeFileHandle _file;
+    private readonly SharedFile _file;
     private readonly Dictionary<string, RecordEntry> _records = new(StringComparer.Ordinal);
     private readonly SavedDefinition _saved;
 
     private SavedMachine(string path, SafeFileHandle file)
     {
         Path = path;
-        _file = file;
+        _file = new SharedFile(file);
         var length = RandomAccess.GetLength(file);
         var header = new byte[HeaderSize];
         var got = FileReader.ReadFully(file, header, 0);
@@ -83,7 +82,7 @@ public sealed class SavedMachine : IDisposable, IInspectable
             .Value("memory", ByteSize.Format(Definition.MemoryBytes))
             .Value("processors", Definition.ProcessorCount)
             .Value("uptimeNanoseconds", _saved.Nanoseconds)
-            .Value("fileBytes", RandomAccess.GetLength(_file));
+            .Value("fileBytes", RandomAccess.GetLength(_file.Handle));
         var disks = node.Child("disks");
         foreach (var (index, disk) in Definition.Disks.Index())
         {
@@ -130,9 +129,10 @@ public sealed class SavedMachine : IDisposable, IInspectable
         return new SavedStateReader(ReadContent(name, record));
     }
 
-    /// <summary>Reads and checks what memory held; it goes into <paramref name="ram"/> as it is asked for.</summary>
-    /// <exception cref="SavedStateException">It is damaged, or belongs to a machine with other memory.</exception>
-    internal SavedMemory ReadMemory(GuestMemory ram) => SavedMemory.Read(_file, ReadRecord(Record.Memory, 1), ram);
+    /// <summary>What memory held. It reads the file after this object is disposed, too.</summary>
+    /// <param name="size">Bytes of RAM that the machine has.</param>
+    /// <exception cref="SavedStateException">Its table is damaged, or belongs to a machine with other memory.</exception>
+    internal SavedMemory ReadMemory(ulong size) => SavedMemory.Read(_file, ReadRecord(Record.Memory, 1), size);
 
     /// <summary>Every record with its content, in the order they were written.</summary>
     internal IEnumerable<(string Name, byte[] Content)> ReadRecords() =>
@@ -141,7 +141,7 @@ public sealed class SavedMachine : IDisposable, IInspectable
     private byte[] ReadContent(string name, RecordEntry record)
     {
         var bytes = new byte[record.Length];
-        return FileReader.ReadFully(_file, bytes, record.Offset) == bytes.Length && Crc32C.Compute(bytes) == record.Checksum
+        return FileReader.ReadFully(_file.Handle, bytes, record.Offset) == bytes.Length && Crc32C.Compute(bytes) == record.Checksum
             ? bytes
             : throw new SavedStateException($"The record '{name}' is damaged: its checksum is wrong.");
     }
@@ -149,7 +149,7 @@ public sealed class SavedMachine : IDisposable, IInspectable
     private void ReadDirectory(SavedMachineHeader header, long fileLength)
     {
         var bytes = new byte[header.DirectoryLength];
-        if (FileReader.ReadFully(_file, bytes, header.DirectoryOffset) != bytes.Length || Crc32C.Compute(bytes) != header.DirectoryChecksum)
+        if (FileReader.ReadFully(_file.Handle, bytes, header.DirectoryOffset) != bytes.Length || Crc32C.Compute(bytes) != header.DirectoryChecksum)
         {
             throw new SavedStateException("The directory is damaged: its checksum is wrong.");
         }

@@ -10,12 +10,13 @@ using static Vitro.WorkerProcess.Saving.SavedMachineFormat;
 namespace Vitro.WorkerProcess.Saving;
 
 /// <summary>
-/// The memory of a saved machine, read from its file and checked, and unpacked into the new machine's RAM when a part is
-/// asked for; a thread of its own unpacks the rest meanwhile.
+/// The memory of a saved machine, all of it checked in its file, and unpacked into the new machine's RAM when a part is asked
+/// for; a thread of its own unpacks the rest meanwhile.
 /// </summary>
 /// <remarks>
-/// The guest goes on as soon as the file is read. Nothing that happens to the file afterwards matters: its bytes are held until
-/// they are unpacked, in a memory file, for reads and writes of one cost far less than page faults in a mapping. <see cref="Fill"/> is thread-safe.
+/// The guest goes on as soon as the file was read once. Its bytes are not held until they are unpacked, which would cost more
+/// than reading them: the host's page cache has them. They are checked again then, so that a file somebody changes in this
+/// time ends the machine rather than being taken for its memory. <see cref="Fill"/> is thread-safe.
 /// </remarks>
 internal sealed class SavedMemory : IRamSource
 {
@@ -23,67 +24,71 @@ internal sealed class SavedMemory : IRamSource
     private const int Filling = 1;
     private const int Present = 2;
 
-    private readonly GuestMemory _ram;
+    private readonly SharedFile _file;
+    private readonly ulong _size;
     private readonly MemoryChunk[] _chunks;
-    private readonly MemoryFile? _stored;
-    private readonly ulong[] _storedOffsets;
 
     // By place in RAM: the chunk, or -1 where all is zero.
     private readonly int[] _chunkAt;
     private readonly int[] _states;
+    private GuestMemory? _ram;
     private Action<string>? _onDamage;
-    private Thread? _thread;
+    private Task<string?>? _check;
+    private Task? _filling;
     private string? _damage;
+    private int _isDisposed;
     private volatile bool _stopping;
 
-    private SavedMemory(GuestMemory ram, MemoryChunk[] chunks)
+    private SavedMemory(SharedFile file, ulong size, MemoryChunk[] chunks)
     {
-        _ram = ram;
+        _file = file;
+        _size = size;
         _chunks = chunks;
         _states = new int[chunks.Length];
-        _storedOffsets = new ulong[chunks.Length];
-        _chunkAt = new int[(ram.Size + ChunkSize - 1) / ChunkSize];
+        _chunkAt = new int[(size + ChunkSize - 1) / ChunkSize];
         Array.Fill(_chunkAt, -1);
-        var length = 0UL;
         for (var i = 0; i < chunks.Length; i++)
         {
             _chunkAt[chunks[i].Index] = i;
-            _storedOffsets[i] = length;
-            length += chunks[i].StoredLength;
         }
-
-        _stored = length == 0 ? null : MemoryFile.Create("vitro-saved-memory", (length + PageSize - 1) & ~(ulong)(PageSize - 1));
     }
 
-    /// <summary>Reads the memory of a file and checks it.</summary>
-    /// <exception cref="SavedStateException">The record or a chunk is damaged, or belongs to a machine with other memory.</exception>
-    internal static SavedMemory Read(SafeFileHandle file, SavedStateReader record, GuestMemory ram)
+    /// <summary>Reads where the memory is in a file.</summary>
+    /// <param name="file">The file; this object becomes one more owner.</param>
+    /// <param name="record">The record of memory.</param>
+    /// <param name="size">Bytes of RAM that the machine has.</param>
+    /// <exception cref="SavedStateException">The record is damaged, or belongs to a machine with other memory.</exception>
+    internal static SavedMemory Read(SharedFile file, SavedStateReader record, ulong size)
     {
-        var size = record.UInt64(MemoryTag.Size);
+        var savedSize = record.UInt64(MemoryTag.Size);
         var chunkSize = record.UInt32(MemoryTag.ChunkSize);
-        if (size != ram.Size || chunkSize != ChunkSize)
+        if (savedSize != size || chunkSize != ChunkSize)
         {
-            throw new SavedStateException($"The file holds {size} bytes of memory in chunks of {chunkSize}; the machine has {ram.Size} bytes.");
+            throw new SavedStateException($"The file holds {savedSize} bytes of memory in chunks of {chunkSize}; the machine has {size} bytes.");
         }
 
-        var chunks = MemoryChunk.ReadTable(record.Bytes(MemoryTag.Chunks), size, RandomAccess.GetLength(file));
-        var memory = new SavedMemory(ram, chunks);
-        try
+        return new SavedMemory(file.Share(), size, MemoryChunk.ReadTable(record.Bytes(MemoryTag.Chunks), size, RandomAccess.GetLength(file.Handle)));
+    }
+
+    /// <summary>Begins to check every chunk, while the caller does something else.</summary>
+    internal void BeginCheck() => _check = Task.Run(() => MemoryCheck.Run(_file.Handle, _chunks, () => _stopping));
+
+    /// <summary>Waits for the check.</summary>
+    /// <exception cref="SavedStateException">A chunk is damaged.</exception>
+    internal void FinishCheck()
+    {
+        if (_check?.GetAwaiter().GetResult() is { } damage)
         {
-            Parallel.For(0, chunks.Length, index => memory.ReadChunk(file, index));
-            return memory;
-        }
-        catch (AggregateException error) when (error.InnerExceptions.FirstOrDefault(inner => inner is SavedStateException or IOException) is { } first)
-        {
-            memory.Dispose();
-            throw first is SavedStateException ? first : new SavedStateException(first.Message);
+            throw new SavedStateException(damage);
         }
     }
 
-    /// <summary>Puts everything into RAM, on all processors of the host.</summary>
-    /// <exception cref="SavedStateException">A chunk does not unpack.</exception>
-    internal void FillAll()
+    /// <summary>Puts everything into RAM, on all processors of the host, and checks it on the way: no other check is needed. Nothing else is to be called afterwards.</summary>
+    /// <exception cref="SavedStateException">A chunk is damaged or does not unpack.</exception>
+    internal void FillAll(GuestMemory ram)
     {
+        _stopping = true;
+        _ram = ram;
         Parallel.For(0, _chunks.Length, FillChunk);
         Dispose();
         if (_damage is not null)
@@ -92,15 +97,20 @@ internal sealed class SavedMemory : IRamSource
         }
     }
 
-    /// <summary>Lets the machine run: RAM asks here for what it lacks, and the rest follows by itself.</summary>
-    /// <param name="onDamage">Called once, on any thread, when a chunk cannot be put into RAM: the guest must not go on.</param>
-    internal void Attach(Action<string> onDamage)
+    /// <summary>Has RAM, which owns this object from here on, ask here for what it lacks.</summary>
+    /// <param name="ram">The RAM of a machine that has not been started.</param>
+    /// <param name="onDamage">
+    /// Called once, on any thread, when a chunk cannot be put into RAM: the guest must not go on.
+    /// </param>
+    internal void Attach(GuestMemory ram, Action<string> onDamage)
     {
+        _ram = ram;
         _onDamage = onDamage;
-        _ram.SetSource(this);
-        _thread = new Thread(FillRest) { IsBackground = true, Name = "saved-memory" };
-        _thread.Start();
+        ram.SetSource(this);
     }
+
+    /// <summary>Begins to put everything into RAM that nobody asks for.</summary>
+    internal void FillInBackground() => _filling = Task.Run(FillRest);
 
     /// <inheritdoc/>
     public void Fill(ulong offset, ulong length)
@@ -119,13 +129,12 @@ internal sealed class SavedMemory : IRamSource
     /// <inheritdoc/>
     public void Dispose()
     {
-        _stopping = true;
-        if (_thread is { } thread && thread != Thread.CurrentThread)
+        if (Interlocked.Exchange(ref _isDisposed, 1) == 0)
         {
-            thread.Join();
+            _stopping = true;
+            Task.WaitAll(new[] { _check, _filling }.OfType<Task>());
+            _file.Dispose();
         }
-
-        _stored?.Dispose();
     }
 
     private void FillRest()
@@ -140,23 +149,12 @@ internal sealed class SavedMemory : IRamSource
             FillChunk(chunk);
         }
 
-        // Nobody looks at the stored bytes any more: every chunk is there, so that whoever still asks has nothing to do.
-        _ram.Complete();
-        _stored?.Dispose();
-    }
-
-    private void ReadChunk(SafeFileHandle file, int index)
-    {
-        ref readonly var chunk = ref _chunks[index];
-        var buffer = ArrayPool<byte>.Shared.Rent(ChunkSize);
-        var stored = buffer.AsSpan(0, (int)chunk.StoredLength);
-        if (FileReader.ReadFully(file, stored, chunk.Offset) != stored.Length || Crc32C.Compute(stored) != chunk.Checksum)
+        // Nobody reads the file any more: every chunk is there, so that whoever still asks has nothing to do.
+        _ram!.Complete();
+        if (Interlocked.Exchange(ref _isDisposed, 1) == 0)
         {
-            throw new SavedStateException($"Memory chunk {chunk.Index} is damaged: its checksum is wrong.");
+            _file.Dispose();
         }
-
-        _stored!.Write(_storedOffsets[index], stored);
-        ArrayPool<byte>.Shared.Return(buffer);
     }
 
     private void FillChunk(int index)
@@ -184,7 +182,7 @@ internal sealed class SavedMemory : IRamSource
         {
             Unpack(index);
         }
-        catch (PlatformException error)
+        catch (Exception error) when (error is PlatformException or IOException)
         {
             Report($"Memory chunk {_chunks[index].Index} could not be put into the machine's memory: {error.Message}");
         }
@@ -195,10 +193,13 @@ internal sealed class SavedMemory : IRamSource
         ref readonly var chunk = ref _chunks[index];
         var storedBuffer = ArrayPool<byte>.Shared.Rent(ChunkSize);
         var stored = storedBuffer.AsSpan(0, (int)chunk.StoredLength);
-        _stored!.Read(_storedOffsets[index], stored);
         var pagesBuffer = ArrayPool<byte>.Shared.Rent(ChunkSize);
         var pages = pagesBuffer.AsSpan(0, chunk.PageBytes);
-        if (chunk.Codec == ChunkCodec.Stored)
+        if (FileReader.ReadFully(_file.Handle, stored, chunk.Offset) != stored.Length || !chunk.Holds(stored))
+        {
+            Report(chunk.Damage);
+        }
+        else if (chunk.Codec == ChunkCodec.Stored)
         {
             Scatter(in chunk, stored);
         }
@@ -232,7 +233,7 @@ internal sealed class SavedMemory : IRamSource
             // Pages that follow each other go together.
             var first = BitOperations.TrailingZeroCount(left);
             var run = BitOperations.TrailingZeroCount(~(left >> first));
-            _ram.Host.Write(start + ((ulong)first * PageSize), pages[..(run * PageSize)]);
+            _ram!.Host.Write(start + ((ulong)first * PageSize), pages[..(run * PageSize)]);
             pages = pages[(run * PageSize)..];
             left = first + run == PagesPerChunk ? 0 : left & (ulong.MaxValue << (first + run));
         }

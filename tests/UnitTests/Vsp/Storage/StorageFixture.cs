@@ -40,7 +40,7 @@ internal sealed class StorageFixture : IDisposable
         Controller = new StorageController(new Guid("11111111-2222-3333-4444-555555555555"));
         Controller.AddDisk(0, Disk);
         _bus.Host.Offer(Controller);
-        saved.ReadMemory(_bus.Ram).FillAll();
+        saved.ReadMemory(_bus.Ram.Size).FillAll(_bus.Ram);
         _bus.Host.Restore(saved.ReadRecord("device/vmbus", ((IVirtualDevice)_bus.Host).SavedStateVersion));
         Controller.Restore(saved.ReadRecord("device/scsi0", ((IVirtualDevice)Controller).SavedStateVersion));
         ulong[] pages = [.. Enumerable.Range(0, 2 * PagesEachWay).Select(page => firstRingPage + (ulong)page)];

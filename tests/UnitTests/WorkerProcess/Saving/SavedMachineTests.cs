@@ -29,7 +29,7 @@ public sealed class SavedMachineTests : IDisposable
         Assert.Equal((123_456_789, 1_000_000_000UL, 42UL), (saved.Saved.Nanoseconds, saved.Saved.TscFrequency, saved.Saved.Tsc));
         Assert.Equal("software", saved.EngineName);
         using var ram = GuestMemory.Create(SavedFile.MemoryBytes);
-        saved.ReadMemory(ram).FillAll();
+        saved.ReadMemory(ram.Size).FillAll(ram);
         Assert.True(Content(_ram).AsSpan().SequenceEqual(Content(ram)));
     }
 
@@ -117,6 +117,7 @@ public sealed class SavedMachineTests : IDisposable
             File.WriteAllBytes(path, bytes);
 
             Assert.Throws<SavedStateException>(() => ReadAll(path, ram));
+            Assert.Throws<SavedStateException>(() => CheckAll(path));
             bytes[at] ^= bit;
         }
     }
@@ -145,7 +146,7 @@ public sealed class SavedMachineTests : IDisposable
         var expected = Content(_ram);
         using var ram = GuestMemory.Create(SavedFile.MemoryBytes);
         using var gpa = new GpaSpace(ram);
-        saved.ReadMemory(ram).Attach(Assert.Fail);
+        FillInBackground(saved, ram, Assert.Fail);
 
         // From the end, against the thread that fills from the start, on several threads at once.
         Parallel.For(0, 4, worker =>
@@ -166,7 +167,7 @@ public sealed class SavedMachineTests : IDisposable
         using var ram = GuestMemory.Create(SavedFile.MemoryBytes);
         using (var saved = SavedMachine.Open(path))
         {
-            saved.ReadMemory(ram).Attach(Assert.Fail);
+            FillInBackground(saved, ram, Assert.Fail);
         }
 
         SavedFile.Write(_folder, ram);
@@ -174,7 +175,7 @@ public sealed class SavedMachineTests : IDisposable
         Assert.True(Content(_ram).AsSpan().SequenceEqual(Content(ram)));
         using var again = SavedMachine.Open(path);
         using var second = GuestMemory.Create(SavedFile.MemoryBytes);
-        again.ReadMemory(second).FillAll();
+        again.ReadMemory(second.Size).FillAll(second);
         Assert.True(Content(_ram).AsSpan().SequenceEqual(Content(second)));
     }
 
@@ -185,7 +186,7 @@ public sealed class SavedMachineTests : IDisposable
         for (var i = 0; i < 20; i++)
         {
             using var ram = GuestMemory.Create(SavedFile.MemoryBytes);
-            saved.ReadMemory(ram).Attach(Assert.Fail);
+            FillInBackground(saved, ram, Assert.Fail);
         }
     }
 
@@ -196,21 +197,50 @@ public sealed class SavedMachineTests : IDisposable
         using var ram = GuestMemory.Create(SavedFile.MemoryBytes);
         using var told = new BlockingCollection<string>();
 
-        saved.ReadMemory(ram).Attach(told.Add);
+        FillInBackground(saved, ram, told.Add);
 
         Assert.True(told.TryTake(out var damage, TimeSpan.FromSeconds(20)));
         Assert.Contains("chunk 0", damage, StringComparison.Ordinal);
         using var other = GuestMemory.Create(SavedFile.MemoryBytes);
-        Assert.Throws<SavedStateException>(saved.ReadMemory(other).FillAll);
+        Assert.Throws<SavedStateException>(() => saved.ReadMemory(other.Size).FillAll(other));
+    }
+
+    [Fact]
+    public void A_file_that_changes_after_it_was_checked_is_told()
+    {
+        var path = SavedFile.Write(_folder, _ram);
+        using var saved = SavedMachine.Open(path);
+        using var ram = GuestMemory.Create(SavedFile.MemoryBytes);
+        using var told = new BlockingCollection<string>();
+        var memory = saved.ReadMemory(ram.Size);
+        memory.Attach(ram, told.Add);
+        memory.BeginCheck();
+        memory.FinishCheck();
+
+        var bytes = File.ReadAllBytes(path);
+        bytes.AsSpan(SavedMachineFormat.HeaderSize, 1000).Fill(0x55);
+        File.WriteAllBytes(path, bytes);
+        memory.FillInBackground();
+
+        Assert.True(told.TryTake(out var damage, TimeSpan.FromSeconds(20)));
+        Assert.Contains("checksum", damage, StringComparison.Ordinal);
     }
 
     [Fact]
     public void Memory_of_another_size_is_refused()
     {
         using var saved = SavedMachine.Open(SavedFile.Write(_folder, _ram));
-        using var ram = GuestMemory.Create(SavedFile.MemoryBytes / 2);
 
-        Assert.Throws<SavedStateException>(() => saved.ReadMemory(ram));
+        Assert.Throws<SavedStateException>(() => saved.ReadMemory(SavedFile.MemoryBytes / 2));
+    }
+
+    private static void FillInBackground(SavedMachine saved, GuestMemory ram, Action<string> onDamage)
+    {
+        var memory = saved.ReadMemory(ram.Size);
+        memory.BeginCheck();
+        memory.Attach(ram, onDamage);
+        memory.FinishCheck();
+        memory.FillInBackground();
     }
 
     private static byte[] Content(GuestMemory ram)
@@ -223,6 +253,14 @@ public sealed class SavedMachineTests : IDisposable
     private static void ReadAll(string path, GuestMemory ram)
     {
         using var saved = SavedMachine.Open(path);
-        saved.ReadMemory(ram).FillAll();
+        saved.ReadMemory(ram.Size).FillAll(ram);
+    }
+
+    private static void CheckAll(string path)
+    {
+        using var saved = SavedMachine.Open(path);
+        using var memory = saved.ReadMemory(SavedFile.MemoryBytes);
+        memory.BeginCheck();
+        memory.FinishCheck();
     }
 }
