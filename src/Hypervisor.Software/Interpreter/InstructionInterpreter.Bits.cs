@@ -121,10 +121,10 @@ internal sealed unsafe partial class InstructionInterpreter
         ulong old;
         do
         {
-            old = ReadAt(address, size);
+            old = HostValue.Read(address, size);
             if (!locked)
             {
-                WriteAt(address, size, ComputeBit(i->Operation, old, mask));
+                HostValue.Write(address, size, ComputeBit(i->Operation, old, mask));
                 break;
             }
         }

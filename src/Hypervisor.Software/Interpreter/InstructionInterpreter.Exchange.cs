@@ -38,7 +38,7 @@ internal sealed unsafe partial class InstructionInterpreter
             case Operation.Xchg:
                 do
                 {
-                    old = ReadAt(address, size);
+                    old = HostValue.Read(address, size);
                 }
                 while (!CompareExchange(address, size, old, source));
 
@@ -47,10 +47,10 @@ internal sealed unsafe partial class InstructionInterpreter
             case Operation.Xadd:
                 do
                 {
-                    old = ReadAt(address, size);
+                    old = HostValue.Read(address, size);
                     if (!locked)
                     {
-                        WriteAt(address, size, old + source);
+                        HostValue.Write(address, size, old + source);
                         break;
                     }
                 }
@@ -74,7 +74,7 @@ internal sealed unsafe partial class InstructionInterpreter
         ulong old;
         do
         {
-            old = ReadAt(address, size);
+            old = HostValue.Read(address, size);
             if (old != expected)
             {
                 break;
@@ -82,7 +82,7 @@ internal sealed unsafe partial class InstructionInterpreter
 
             if (!locked)
             {
-                WriteAt(address, size, source);
+                HostValue.Write(address, size, source);
                 break;
             }
         }

@@ -132,7 +132,7 @@ internal sealed unsafe partial class InstructionInterpreter
 
         if (!locked)
         {
-            WriteAt(address, size, Compute(vp, i->Operation, size, ReadAt(address, size), right));
+            HostValue.Write(address, size, Compute(vp, i->Operation, size, HostValue.Read(address, size), right));
             EndModify();
             return true;
         }
@@ -141,7 +141,7 @@ internal sealed unsafe partial class InstructionInterpreter
         ulong result;
         do
         {
-            left = ReadAt(address, size);
+            left = HostValue.Read(address, size);
             result = i->Operation switch
             {
                 Operation.Add => left + right,
@@ -268,10 +268,10 @@ internal sealed unsafe partial class InstructionInterpreter
         ulong old;
         do
         {
-            old = ReadAt(address, size);
+            old = HostValue.Read(address, size);
             if (!locked)
             {
-                WriteAt(address, size, ComputeUnary(i->Operation, old));
+                HostValue.Write(address, size, ComputeUnary(i->Operation, old));
                 break;
             }
         }

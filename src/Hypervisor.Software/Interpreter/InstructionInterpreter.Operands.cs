@@ -24,34 +24,7 @@ internal sealed unsafe partial class InstructionInterpreter
         _ => value,
     };
 
-    private static ulong ReadAt(byte* address, int size) => size switch
-    {
-        1 => *address,
-        2 => *(ushort*)address,
-        4 => *(uint*)address,
-        _ => *(ulong*)address,
-    };
-
-    private static void WriteAt(byte* address, int size, ulong value)
-    {
-        switch (size)
-        {
-            case 1:
-                *address = (byte)value;
-                break;
-            case 2:
-                *(ushort*)address = (ushort)value;
-                break;
-            case 4:
-                *(uint*)address = (uint)value;
-                break;
-            default:
-                *(ulong*)address = value;
-                break;
-        }
-    }
-
-    private static ulong ReadRegister(VpState* vp, int byteOffset, int size) => ReadAt((byte*)vp + byteOffset, size);
+    private static ulong ReadRegister(VpState* vp, int byteOffset, int size) => HostValue.Read((byte*)vp + byteOffset, size);
 
     // Doubleword results clear the upper half; narrower ones leave the rest.
     private static void WriteRegister(VpState* vp, int byteOffset, int size, ulong value)
@@ -62,7 +35,7 @@ internal sealed unsafe partial class InstructionInterpreter
         }
         else
         {
-            WriteAt((byte*)vp + byteOffset, size, value);
+            HostValue.Write((byte*)vp + byteOffset, size, value);
         }
     }
 
@@ -88,7 +61,7 @@ internal sealed unsafe partial class InstructionInterpreter
     {
         if (Load(_state, linear, (uint)size, out var address))
         {
-            value = ReadAt(address, size);
+            value = HostValue.Read(address, size);
             return true;
         }
 
@@ -109,7 +82,7 @@ internal sealed unsafe partial class InstructionInterpreter
     {
         if (Store(_state, linear, (uint)size, out var address))
         {
-            WriteAt(address, size, value);
+            HostValue.Write(address, size, value);
             return true;
         }
 

@@ -26,7 +26,7 @@ internal sealed unsafe partial class InstructionInterpreter
             return false;
         }
 
-        WriteAt(address, size, ComputeShift(vp, i->Operation, size, ReadAt(address, size), count));
+        HostValue.Write(address, size, ComputeShift(vp, i->Operation, size, HostValue.Read(address, size), count));
         EndModify();
         return true;
     }
@@ -136,7 +136,7 @@ internal sealed unsafe partial class InstructionInterpreter
             return false;
         }
 
-        WriteAt(address, size, ComputeDoubleShift(vp, i->Operation, size, bits, ReadAt(address, size), filler, count));
+        HostValue.Write(address, size, ComputeDoubleShift(vp, i->Operation, size, bits, HostValue.Read(address, size), filler, count));
         EndModify();
         return true;
     }

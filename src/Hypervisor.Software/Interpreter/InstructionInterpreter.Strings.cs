@@ -248,7 +248,7 @@ internal sealed unsafe partial class InstructionInterpreter
     {
         for (; count > 0; count--, from += size, to += size)
         {
-            WriteAt(to, size, ReadAt(from, size));
+            HostValue.Write(to, size, HostValue.Read(from, size));
         }
     }
 }

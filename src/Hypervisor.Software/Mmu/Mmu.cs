@@ -64,7 +64,7 @@ internal sealed unsafe partial class Mmu : IDisposable
             var entry = First((int)privilege * 2, linear);
             if (linear - entry->Tag < PageSize)
             {
-                value = LoadHost((byte*)(entry->Host + (linear - entry->Tag)), size);
+                value = HostValue.Read((byte*)(entry->Host + (linear - entry->Tag)), size);
                 return true;
             }
 
@@ -79,7 +79,7 @@ internal sealed unsafe partial class Mmu : IDisposable
                 _vp.NoteDataAccess(linear, size, isStore: false);
             }
 
-            value = translation.Host != null ? LoadHost(translation.Host, size) : LoadDevice(translation.Gpa, size);
+            value = translation.Host != null ? HostValue.Read(translation.Host, size) : LoadDevice(translation.Gpa, size);
             return true;
         }
 
@@ -100,7 +100,7 @@ internal sealed unsafe partial class Mmu : IDisposable
         var entry = First(((int)privilege * 2) + 1, linear);
         if (linear - entry->Tag < PageSize)
         {
-            StoreHost((byte*)(entry->Host + (linear - entry->Tag)), size, value);
+            HostValue.Write((byte*)(entry->Host + (linear - entry->Tag)), size, value);
             return true;
         }
 
@@ -120,7 +120,7 @@ internal sealed unsafe partial class Mmu : IDisposable
             return true;
         }
 
-        StoreHost(translation.Host, size, value);
+        HostValue.Write(translation.Host, size, value);
         NoteStored(translation, size);
         return true;
     }
@@ -370,33 +370,6 @@ internal sealed unsafe partial class Mmu : IDisposable
     // The first level's entry for a page, whoever runs. While alignment is checked the program itself is kept from it.
     private TlbEntry* First(int set, ulong linear) => _sets + (set * TlbEntry.SetSize) + ((linear >> 12) & (TlbEntry.SetSize - 1));
 
-    private static ulong LoadHost(byte* host, int size) => size switch
-    {
-        1 => *host,
-        2 => *(ushort*)host,
-        4 => *(uint*)host,
-        _ => *(ulong*)host,
-    };
-
-    private static void StoreHost(byte* host, int size, ulong value)
-    {
-        switch (size)
-        {
-            case 1:
-                *host = (byte)value;
-                break;
-            case 2:
-                *(ushort*)host = (ushort)value;
-                break;
-            case 4:
-                *(uint*)host = (uint)value;
-                break;
-            default:
-                *(ulong*)host = value;
-                break;
-        }
-    }
-
     private static bool IsCode(in Translation translation) =>
         translation.PageFlags != null && (Volatile.Read(ref *translation.PageFlags) & (byte)GpaPageFlags.HasCode) != 0;
 
@@ -423,7 +396,7 @@ internal sealed unsafe partial class Mmu : IDisposable
         for (var done = 0; done < length;)
         {
             var piece = DevicePiece(translation.Gpa + (uint)done, length - done);
-            StoreHost(destination + done, piece, LoadDevice(translation.Gpa + (uint)done, piece));
+            HostValue.Write(destination + done, piece, LoadDevice(translation.Gpa + (uint)done, piece));
             done += piece;
         }
     }
@@ -448,7 +421,7 @@ internal sealed unsafe partial class Mmu : IDisposable
         for (var done = 0; done < length;)
         {
             var piece = DevicePiece(translation.Gpa + (uint)done, length - done);
-            StoreDevice(translation.Gpa + (uint)done, piece, LoadHost(source + done, piece));
+            StoreDevice(translation.Gpa + (uint)done, piece, HostValue.Read(source + done, piece));
             done += piece;
         }
     }
