@@ -127,6 +127,15 @@ internal unsafe struct VpState
     public TlbEntry* SuspendedLoadTlb;
     public TlbEntry* SuspendedStoreTlb;
 
+    /// <summary>The sets of programs, the data sets those without alignment checks, and the kernel's for fetches.</summary>
+    public TlbEntry* UserLoadTlb;
+    public TlbEntry* UserStoreTlb;
+    public TlbEntry* UserFetchTlb;
+    public TlbEntry* KernelFetchTlb;
+
+    /// <summary>The mode of the blocks in each privilege's jump cache: nothing in it says which mode code is of, so all in one table is of one.</summary>
+    public fixed uint TableModes[2];
+
     /// <summary>Non-zero while NMIs wait for IRET.</summary>
     public uint NmiBlocked;
 

@@ -122,22 +122,26 @@ internal sealed unsafe partial class Mmu
     public void SelectSets()
     {
         _checksAlignment = _state->Cpl == 3 && (_state->SystemFlags & RFlags.Ac) != 0 && (_state->Cr0 & ControlBits.Cr0AlignmentMask) != 0;
-        if (_state->Cpl == 3)
-        {
-            _state->FetchTlb = _sets + (FetchSets * TlbEntry.SetSize);
-            _state->LoadTlb = _checksAlignment ? _noEntries : _sets + (UserSets * TlbEntry.SetSize);
-            _state->StoreTlb = _checksAlignment ? _noEntries : _sets + ((UserSets + 1) * TlbEntry.SetSize);
-            return;
-        }
-
-        // Translated STAC and CLAC choose between these two pairs.
+        // Translated code chooses between these: STAC and CLAC between the kernel's two pairs, SYSCALL, SYSRET and IRET between privileges.
         var suspendedSets = (_state->Cr4 & ControlBits.Cr4Smap) != 0 ? KernelAcSets : KernelSets;
         _state->SuspendedLoadTlb = _sets + (suspendedSets * TlbEntry.SetSize);
         _state->SuspendedStoreTlb = _sets + ((suspendedSets + 1) * TlbEntry.SetSize);
         _state->KernelLoadTlb = _sets + (KernelSets * TlbEntry.SetSize);
         _state->KernelStoreTlb = _sets + ((KernelSets + 1) * TlbEntry.SetSize);
+        _state->KernelFetchTlb = _sets + ((FetchSets + 1) * TlbEntry.SetSize);
+        _state->UserLoadTlb = _sets + (UserSets * TlbEntry.SetSize);
+        _state->UserStoreTlb = _sets + ((UserSets + 1) * TlbEntry.SetSize);
+        _state->UserFetchTlb = _sets + (FetchSets * TlbEntry.SetSize);
+        if (_state->Cpl == 3)
+        {
+            _state->FetchTlb = _state->UserFetchTlb;
+            _state->LoadTlb = _checksAlignment ? _noEntries : _state->UserLoadTlb;
+            _state->StoreTlb = _checksAlignment ? _noEntries : _state->UserStoreTlb;
+            return;
+        }
+
         var suspended = (_state->SystemFlags & RFlags.Ac) != 0;
-        _state->FetchTlb = _sets + ((FetchSets + 1) * TlbEntry.SetSize);
+        _state->FetchTlb = _state->KernelFetchTlb;
         _state->LoadTlb = suspended ? _state->SuspendedLoadTlb : _state->KernelLoadTlb;
         _state->StoreTlb = suspended ? _state->SuspendedStoreTlb : _state->KernelStoreTlb;
     }

@@ -18,7 +18,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     /// <summary>The first byte of a dropped block: a jump to the dispatcher.</summary>
     public const byte DroppedEntry = 0xE9;
 
-    private const int StubSize = 4096;
+    private const int StubSize = 8192;
     private const int LargestBlock = 64 << 10;
     private const int SegmentSize = 2 << 20;
     private const int PopulatedAtOnce = 128 << 10;
@@ -87,6 +87,15 @@ internal sealed unsafe class BlockTranslations : IDisposable
         code.Align(16);
         GoOnInUser = code.Executable;
         TranslationStubs.EmitGoOn(ref code, 1);
+        code.Align(16);
+        Syscall = code.Executable;
+        SystemStubs.EmitSyscall(ref code, Leave);
+        code.Align(16);
+        Sysret = code.Executable;
+        SystemStubs.EmitSysret(ref code, Leave);
+        code.Align(16);
+        Iret = code.Executable;
+        SystemStubs.EmitIret(ref code, Leave);
         Use(0);
     }
 
@@ -111,6 +120,11 @@ internal sealed unsafe class BlockTranslations : IDisposable
 
     /// <summary>The same for the x87 registers.</summary>
     public byte* LoadX87 { get; }
+
+    /// <summary>Where these instructions go, RDI being their record and RCX, for SYSCALL, the address behind it.</summary>
+    public byte* Syscall { get; }
+    public byte* Sysret { get; }
+    public byte* Iret { get; }
 
     /// <summary>Blocks translated so far.</summary>
     public ulong Translated { get; private set; }

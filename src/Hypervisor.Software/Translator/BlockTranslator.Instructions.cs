@@ -184,6 +184,9 @@ internal unsafe ref partial struct BlockTranslator
             case Operation.Movs or Operation.Stos:
                 EmitString(i);
                 return false;
+            case Operation.Syscall or Operation.Sysret or Operation.Iret:
+                EmitPrivilegeChange(i);
+                return true;
             case Operation.Cld or Operation.Std or (>= Operation.FirstSystem and < Operation.FirstVector):
                 EmitSystem(i);
                 return false;

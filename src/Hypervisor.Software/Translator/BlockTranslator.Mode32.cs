@@ -26,7 +26,7 @@ internal unsafe ref partial struct BlockTranslator
             case Operation.Jcc or Operation.Jmp or Operation.JmpIndirect or Operation.Call or Operation.CallIndirect or Operation.Ret
                 or Operation.Jrcxz or Operation.Loop:
                 return i->OperandSize == 4;
-            case Operation.Swapgs:
+            case Operation.Swapgs or Operation.Syscall or Operation.Sysret or Operation.Iret:
                 return false;
             case Operation.Vector:
                 return (i->Prefixes & Prefixes.RexW) == 0 || !VectorForm.TryFind(i, out var form)

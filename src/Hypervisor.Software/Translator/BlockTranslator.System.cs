@@ -23,6 +23,10 @@ internal unsafe ref partial struct BlockTranslator
                 return privilege == 0 && i->Reg is 0 or 2 or 3 or 4;
             case Operation.Rdfsbase or Operation.Rdgsbase or Operation.Wrfsbase or Operation.Wrgsbase:
                 return i->OperandSize == 8;
+            case Operation.Syscall:
+                return privilege == 1;
+            case Operation.Sysret or Operation.Iret:
+                return privilege == 0 && i->OperandSize == 8;
             case Operation.Cli or Operation.Sti or Operation.Swapgs or Operation.Stac or Operation.Clac:
                 return privilege == 0;
             default:
@@ -81,6 +85,26 @@ internal unsafe ref partial struct BlockTranslator
                 EmitPopFlags();
                 break;
         }
+    }
+
+    // SYSCALL, SYSRET and IRET end the block.
+    private void EmitPrivilegeChange(DecodedInstruction* i)
+    {
+        RestoreFlags(scratchFree: true);
+        if (i->Operation == Operation.Syscall)
+        {
+            EmitConstant(T1, AddressOf((ulong)(i->Offset + i->Length)));
+        }
+
+        _c.Bytes([0x48, 0x8D, 0x3D]); // lea rdi, [record]
+        _c.Int32(5);
+        EmitJump(i->Operation switch
+        {
+            Operation.Syscall => _owner.Syscall,
+            Operation.Sysret => _owner.Sysret,
+            _ => _owner.Iret,
+        });
+        EmitRecord(ExitKind.Interpret, (ushort)_index, resume: null);
     }
 
     private void EmitSetSystemFlag(uint flag)

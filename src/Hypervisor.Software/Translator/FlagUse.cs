@@ -65,7 +65,7 @@ internal static unsafe class FlagUse
             case Operation.Cmpxchg8b or Operation.Cmpxchg16b:
                 replaced = LazyFlags.Zero;
                 return 0;
-            case Operation.Popf:
+            case Operation.Popf or Operation.Sysret or Operation.Iret:
                 replaced = All;
                 return 0;
             case Operation.Lahf:

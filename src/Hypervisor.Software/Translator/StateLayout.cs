@@ -9,9 +9,10 @@ internal static unsafe class StateLayout
     /// <summary>From the state to the stack pointer.</summary>
     public const int Bias = 128;
 
-    /// <summary>From a segment's base to its limit and to its attributes.</summary>
+    /// <summary>From a segment's base to its limit, to its attributes and to its number.</summary>
     public const int LimitBehindBase = 8;
     public const int AttributesBehindBase = 12;
+    private const int SelectorBehindBase = 16;
 
     static StateLayout()
     {
@@ -50,6 +51,20 @@ internal static unsafe class StateLayout
         KernelStoreTlb = (int)((byte*)&state.KernelStoreTlb - start) - Bias;
         SuspendedLoadTlb = (int)((byte*)&state.SuspendedLoadTlb - start) - Bias;
         SuspendedStoreTlb = (int)((byte*)&state.SuspendedStoreTlb - start) - Bias;
+        UserLoadTlb = (int)((byte*)&state.UserLoadTlb - start) - Bias;
+        UserStoreTlb = (int)((byte*)&state.UserStoreTlb - start) - Bias;
+        UserFetchTlb = (int)((byte*)&state.UserFetchTlb - start) - Bias;
+        KernelFetchTlb = (int)((byte*)&state.KernelFetchTlb - start) - Bias;
+        FetchTlb = (int)((byte*)&state.FetchTlb - start) - Bias;
+        FirstTableMode = (int)((byte*)state.TableModes - start) - Bias;
+        Cpl = (int)((byte*)&state.Cpl - start) - Bias;
+        Efer = (int)((byte*)&state.Efer - start) - Bias;
+        Star = (int)((byte*)&state.Star - start) - Bias;
+        Lstar = (int)((byte*)&state.Lstar - start) - Bias;
+        SyscallMask = (int)((byte*)&state.SyscallMask - start) - Bias;
+        GdtBase = (int)((byte*)&state.GdtBase - start) - Bias;
+        GdtLimit = (int)((byte*)&state.GdtLimit - start) - Bias;
+        NmiBlocked = (int)((byte*)&state.NmiBlocked - start) - Bias;
         Cr0 = (int)((byte*)&state.Cr0 - start) - Bias;
         Cr2 = (int)((byte*)&state.Cr2 - start) - Bias;
         Cr3 = (int)((byte*)&state.Cr3 - start) - Bias;
@@ -120,6 +135,34 @@ internal static unsafe class StateLayout
 
     public static int SuspendedStoreTlb { get; }
 
+    public static int UserLoadTlb { get; }
+
+    public static int UserStoreTlb { get; }
+
+    public static int UserFetchTlb { get; }
+
+    public static int KernelFetchTlb { get; }
+
+    public static int FetchTlb { get; }
+
+    public static int Cpl { get; }
+
+    public static int Efer { get; }
+
+    public static int Star { get; }
+
+    public static int Lstar { get; }
+
+    public static int SyscallMask { get; }
+
+    public static int GdtBase { get; }
+
+    public static int GdtLimit { get; }
+
+    public static int NmiBlocked { get; }
+
+    private static int FirstTableMode { get; }
+
     private static int FirstWindow { get; }
 
     private static int Cr0 { get; }
@@ -144,6 +187,15 @@ internal static unsafe class StateLayout
 
     /// <summary>The number in a segment register: ES, CS, SS, DS, FS, GS.</summary>
     public static int Selector(int segment) => FirstSelector + (segment * sizeof(SegmentCache));
+
+    /// <summary>The base of ES, CS, SS, DS, FS, GS.</summary>
+    public static int SegmentBase(int segment) => Selector(segment) - SelectorBehindBase;
+
+    /// <summary>Its limit, and behind that its attributes.</summary>
+    public static int SegmentLimit(int segment) => SegmentBase(segment) + LimitBehindBase;
+
+    /// <summary>The mode of a privilege's jump cache.</summary>
+    public static int TableMode(uint privilege) => FirstTableMode + ((int)privilege * 4);
 
     /// <summary>RIP, which follows the general registers.</summary>
     public static int Rip => Gpr(16);

@@ -19,9 +19,6 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
     private readonly InstructionInterpreter _interpreter;
     private readonly ExitCounts _exits = new();
 
-    // Nothing in a jump cache says which mode code is of, so all in a privilege's table is of one.
-    private readonly uint[] _tableModes = new uint[2];
-
     /// <summary>Creates the core of one processor.</summary>
     public TranslatedCore(SoftwareVirtualProcessor vp, CodeCache cache)
     {
@@ -135,7 +132,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
             isGlobal &= _vp.Mmu.IsFetchGlobal(second);
         }
 
-        ref var tableMode = ref _tableModes[translated->Privilege];
+        ref var tableMode = ref _state->TableModes[translated->Privilege];
         if (tableMode != block->Mode)
         {
             tableMode = block->Mode;
@@ -255,7 +252,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
                     }
 
                     if (next == InstructionInterpreter.NextStep.Return || state->Requests != 0 || !IsTranslatedMode
-                        || _tableModes[Privilege] != BlockMode)
+                        || state->TableModes[Privilege] != BlockMode)
                     {
                         return;
                     }

@@ -123,7 +123,36 @@ internal sealed unsafe class DebuggedMachine : IDisposable
         }
 
         Vp.LeaveGuest();
-        Xunit.Assert.Equal((uint)VpActivity.Halted, State->Activity);
+        Xunit.Assert.True(State->Activity == (uint)VpActivity.Halted, $"The processor is at {State->Rip:x}, CPL {State->Cpl}, flags {State->SystemFlags:x}, requests {State->Requests:x}.");
+    }
+
+    /// <summary>Runs one block and what follows it without a look at requests.</summary>
+    internal void RunBlock(ulong rip)
+    {
+        State->Rip = rip;
+        State->Activity = (uint)VpActivity.Running;
+        Interlocked.Exchange(ref State->Requests, (uint)VpRequest.Cancel);
+        Vp.EnterGuest();
+        Vp.Core.Run(Vp);
+        Vp.LeaveGuest();
+        Interlocked.Exchange(ref State->Requests, 0);
+    }
+
+    /// <summary>Puts the processor back into the kernel, wherever it is; the TLB is emptied.</summary>
+    internal void EnterKernel() => _processor.EnterLongMode();
+
+    /// <summary>How many of some instructions were left to the interpreter by translated code.</summary>
+    internal long Interpreted(params ReadOnlySpan<string> operations)
+    {
+        var node = new InspectNode();
+        (Vp.Core as TranslatedCore)?.Inspect(node);
+        var sum = 0L;
+        foreach (var operation in operations)
+        {
+            sum += ((long?)node.Find("interpreted/" + operation) ?? 0) + ((long?)node.Find("missed/" + operation) ?? 0);
+        }
+
+        return sum;
     }
 
     public void Dispose() => _processor.Dispose();
