@@ -23,7 +23,8 @@ public static class DefinitionValidator
                 "--name", $"'{definition.Name}' is no machine name", "Use 1 to 100 letters, digits, spaces, dots, dashes and underscores");
         }
 
-        ValidateMemory(definition.MemoryBytes, availableHostMemory);
+        // Large pages are set apart from what the host has available.
+        ValidateMemory(definition.MemoryBytes, definition.MemoryBacking == MemoryBacking.LargePages ? long.MaxValue : availableHostMemory);
         if (definition.ProcessorCount is < 1 or > MaxProcessors)
         {
             throw new DefinitionException(

@@ -15,6 +15,9 @@ public sealed record VirtualMachineDefinition
     /// <summary>RAM in bytes, a multiple of 2 MiB.</summary>
     public required long MemoryBytes { get; init; }
 
+    /// <summary>What the host backs the RAM with; nothing of it is the guest's to see, or saved.</summary>
+    public MemoryBacking MemoryBacking { get; init; }
+
     /// <summary>Number of virtual processors, 1 to 64.</summary>
     public int ProcessorCount { get; init; } = 1;
 
@@ -32,6 +35,19 @@ public sealed record VirtualMachineDefinition
 
     /// <summary>Adds the ISA debug-exit device at port 0xF4, for test kernels.</summary>
     public bool HasDebugExit { get; init; }
+}
+
+/// <summary>What a machine's RAM is made of on the host.</summary>
+public enum MemoryBacking
+{
+    /// <summary>Memory that the host gives when the guest touches it, and may swap.</summary>
+    Ordinary,
+
+    /// <summary>Large pages that the host has reserved, all of them from the start.</summary>
+    LargePages,
+
+    /// <summary>Memory that the host gives at the start and never swaps.</summary>
+    Locked,
 }
 
 /// <summary>Which engine runs a machine.</summary>

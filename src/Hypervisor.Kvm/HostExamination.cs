@@ -21,6 +21,7 @@ internal sealed class HostExamination
         (KvmCapability.ReadOnlyMemory, "3.7"),
         (KvmCapability.SplitIrqChip, "4.4"),
         (KvmCapability.ImmediateExit, "4.13"),
+        (KvmCapability.ExceptionPayload, "4.20"),
         (KvmCapability.UserSpaceMsr, "5.10"),
         (KvmCapability.MsrFilter, "5.10"),
     ];

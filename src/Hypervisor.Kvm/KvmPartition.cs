@@ -37,7 +37,8 @@ internal sealed unsafe class KvmPartition : IPartition
         {
             PrepareMachine();
             var hasDirtyRings = accelerations.DirtyRing && TryEnableDirtyRings();
-            _memory = new MemorySlots(_vm, options.Gpa);
+            HasSystemManagement = _vm.Extent(KvmCapability.SystemManagement) != 0 && _vm.Extent(KvmCapability.AddressSpaces) > 1;
+            _memory = new MemorySlots(_vm, options.Gpa, HasSystemManagement ? 2 : 1);
             var coalescedRing = accelerations.CoalescedWrites ? CoalescedWrites.RingOffset(_vm) : 0;
             _apics = new KvmLocalApics(_vm, _processors, accelerations.IrqFd && _vm.Extent(KvmCapability.IrqFd) != 0);
             var runSize = device.Call("Asking for the size of a processor's shared page", KvmRequest.GetVcpuMmapSize);
@@ -86,6 +87,9 @@ internal sealed unsafe class KvmPartition : IPartition
 
     /// <inheritdoc/>
     public IEngineLocalApics LocalApics => _apics;
+
+    /// <summary>The host's KVM has system management mode, with memory in it.</summary>
+    internal bool HasSystemManagement { get; }
 
     /// <summary>The memory slots.</summary>
     internal MemorySlots Memory => _memory;
@@ -198,6 +202,7 @@ internal sealed unsafe class KvmPartition : IPartition
         _vm.Call("Placing the identity map", KvmRequest.SetIdentityMapAddress, ref identity);
         _vm.Call("Placing the task state segment", KvmRequest.SetTssAddress, TssAddress);
         _vm.Enable(KvmCapability.SplitIrqChip, KvmLocalApics.PinCount);
+        _vm.Enable(KvmCapability.ExceptionPayload, 1);
         _vm.Enable(KvmCapability.UserSpaceMsr, MsrFilter.ExitReason);
         MsrFilter.Install(_vm);
     }

@@ -11,6 +11,7 @@ internal sealed unsafe partial class KvmVirtualProcessor
     private const int XsaveSize = 4096;
     private const int XstateBv = 512;
     private const ulong LegacyComponents = 3;
+    private const byte DebugException = 1;
 
     private readonly CpuidTable _cpuid;
 
@@ -72,10 +73,24 @@ internal sealed unsafe partial class KvmVirtualProcessor
         state.InterruptShadow = events.InterruptShadow != 0;
 
         // What the kernel was about to deliver when it had to leave the guest. A fault among that is not saved: its
-        // instruction is executed again and faults again. A non-maskable interrupt masks others from its delivery on.
+        // instruction is executed again and faults again. A trap's instruction is not. A non-maskable interrupt masks others from its delivery on.
         state.AcknowledgedInterrupt = events.InterruptInjected != 0 ? events.InterruptNumber : null;
         state.NmiPending = (events.NmiPending | events.NmiInjected) != 0;
         state.NmiBlocked = events.NmiMasked != 0 && events.NmiInjected == 0;
+        if (events.ExceptionPending != 0 && events.ExceptionNumber == DebugException)
+        {
+            // Kernels may set DR6 before they enter the handler.
+            state.PendingDebug = (events.ExceptionHasPayload != 0 ? events.ExceptionPayload : debug.Dr6) & VirtualProcessorState.DebugReasons;
+        }
+
+        if (_partition.HasSystemManagement)
+        {
+            state.SmiPending = events.SmiPending != 0;
+            state.InSystemManagement = events.InSmm != 0;
+            state.SystemManagementInNmi = events.SmmInNmi != 0;
+            state.InitPending = events.LatchedInit != 0;
+        }
+
         return state;
     }
 
@@ -116,15 +131,28 @@ internal sealed unsafe partial class KvmVirtualProcessor
         MsrList.Write(File, state.Msrs);
         TscOffset = _partition.TscOffset + state.TscOffset;
 
+        var trap = state.PendingDebug & VirtualProcessorState.DebugReasons;
         var events = new KvmEvents
         {
-            Flags = KvmEvents.NmiPendingValid | KvmEvents.ShadowValid,
+            Flags = KvmEvents.NmiPendingValid | KvmEvents.ShadowValid | KvmEvents.PayloadValid,
+            ExceptionNumber = DebugException,
+            ExceptionPending = trap == 0 ? (byte)0 : (byte)1,
+            ExceptionHasPayload = trap == 0 ? (byte)0 : (byte)1,
+            ExceptionPayload = trap,
             InterruptInjected = state.AcknowledgedInterrupt is null ? (byte)0 : (byte)1,
             InterruptNumber = state.AcknowledgedInterrupt.GetValueOrDefault(),
             InterruptShadow = state.InterruptShadow ? KvmEvents.ShadowOfSti : (byte)0,
             NmiPending = state.NmiPending ? (byte)1 : (byte)0,
             NmiMasked = state.NmiBlocked ? (byte)1 : (byte)0,
         };
+        if (_partition.HasSystemManagement)
+        {
+            events.Flags |= KvmEvents.SmmValid;
+            events.SmiPending = state.SmiPending ? (byte)1 : (byte)0;
+            events.InSmm = state.InSystemManagement ? (byte)1 : (byte)0;
+            events.SmmInNmi = state.SystemManagementInNmi ? (byte)1 : (byte)0;
+        }
+
         File.Call("Setting pending events", KvmRequest.SetEvents, ref events);
         var activity = state.Activity switch
         {

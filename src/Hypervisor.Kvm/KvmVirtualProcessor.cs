@@ -14,6 +14,7 @@ namespace Vitro.Hypervisor.Kvm;
 /// </remarks>
 internal sealed unsafe partial class KvmVirtualProcessor : IVirtualProcessor, IDisposable
 {
+    private const uint MessageSmi = 2 << 8;
     private const uint MessageNmi = 4 << 8;
     private const uint MessageInit = 5 << 8;
     private const uint MessageStartup = 6 << 8;
@@ -112,6 +113,17 @@ internal sealed unsafe partial class KvmVirtualProcessor : IVirtualProcessor, ID
 
     /// <inheritdoc/>
     public void SignalNmi() => _partition.Signal(Index, MessageNmi);
+
+    /// <inheritdoc/>
+    public bool TrySignalSmi()
+    {
+        if (_partition.HasSystemManagement)
+        {
+            _partition.Signal(Index, MessageSmi);
+        }
+
+        return _partition.HasSystemManagement;
+    }
 
     /// <inheritdoc/>
     public void SignalInit() => _partition.Signal(Index, MessageInit);

@@ -7,16 +7,26 @@ namespace Vitro.Hypervisor.Kvm;
 /// <summary>Keeps KVM's memory slots equal to the regions of a guest physical space, and reads what the kernel notes of written pages: rings of the processors where there are, else bitmaps of the regions.</summary>
 internal sealed unsafe class MemorySlots : IGpaObserver, IInspectable, IDisposable
 {
+    // A slot's number has that of its address space above it.
+    private const int SpaceShift = 16;
+    private const uint SlotMask = 0xFFFF;
+
     private readonly KvmFile _vm;
     private readonly GpaSpace _gpa;
+    private readonly int _spaces;
     private readonly Lock _gate = new();
     private readonly List<DirtyRing> _rings = [];
     private readonly List<(uint Slot, GpaRegion Region)> _slots = [];
     private bool _logsDirtyPages;
 
-    internal MemorySlots(KvmFile vm, GpaSpace gpa)
+    /// <summary>Makes the slots of a space's regions.</summary>
+    /// <param name="vm">The machine.</param>
+    /// <param name="gpa">The space.</param>
+    /// <param name="spaces">2 where processors have system management mode, in which KVM has them see an address space of their own: it is the same here.</param>
+    internal MemorySlots(KvmFile vm, GpaSpace gpa, int spaces)
     {
         _vm = vm;
+        _spaces = spaces;
         _gpa = gpa;
         OnRegionsChanged();
     }
@@ -116,13 +126,16 @@ internal sealed unsafe class MemorySlots : IGpaObserver, IInspectable, IDisposab
         var flags = (region.Access & GpaAccess.Write) == 0 ? KvmMemoryRegion.ReadOnly : 0;
         var argument = new KvmMemoryRegion
         {
-            Slot = slot,
             Flags = size == 0 ? 0 : flags | (_logsDirtyPages ? KvmMemoryRegion.LogDirtyPages : 0),
             GuestAddress = region.Start,
             Size = size,
             HostAddress = (ulong)region.HostAddress,
         };
-        _vm.Call($"Mapping the memory at 0x{region.Start:x}", KvmRequest.SetUserMemoryRegion, ref argument);
+        for (var space = 0u; space < _spaces; space++)
+        {
+            argument.Slot = slot | (space << SpaceShift);
+            _vm.Call($"Mapping the memory at 0x{region.Start:x}", KvmRequest.SetUserMemoryRegion, ref argument);
+        }
     }
 
     private void CollectAll()
@@ -140,7 +153,10 @@ internal sealed unsafe class MemorySlots : IGpaObserver, IInspectable, IDisposab
 
         foreach (var (slot, region) in _slots)
         {
-            CollectBitmap(slot, region);
+            for (var space = 0u; space < _spaces; space++)
+            {
+                CollectBitmap(slot | (space << SpaceShift), region);
+            }
         }
     }
 
@@ -154,7 +170,7 @@ internal sealed unsafe class MemorySlots : IGpaObserver, IInspectable, IDisposab
                 taken = true;
                 foreach (var (known, region) in _slots)
                 {
-                    if (known == slot && page < region.Length / GuestMemory.PageSize)
+                    if (known == (slot & SlotMask) && page < region.Length / GuestMemory.PageSize)
                     {
                         Mark(region, page);
                     }

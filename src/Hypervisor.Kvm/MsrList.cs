@@ -10,6 +10,7 @@ internal static unsafe class MsrList
     internal const uint ApicBase = 0x1B;
     internal const uint TscDeadline = 0x6E0;
 
+    private const uint SmBase = 0x9E;
     private const uint MiscEnable = 0x1A0;
     private const uint Pat = 0x277;
     private const uint MtrrFirst = 0x200;
@@ -19,7 +20,7 @@ internal static unsafe class MsrList
     // memory types, MISC_ENABLE.
     private static readonly uint[] Others =
     [
-        0x3B, 0x174, 0x175, 0x176, MiscEnable, 0x250, 0x258, 0x259, 0x268, 0x269, 0x26A, 0x26B, 0x26C, 0x26D, 0x26E, 0x26F,
+        0x3B, SmBase, 0x174, 0x175, 0x176, MiscEnable, 0x250, 0x258, 0x259, 0x268, 0x269, 0x26A, 0x26B, 0x26C, 0x26D, 0x26E, 0x26F,
         Pat, 0x2FF, 0xC000_0081, 0xC000_0082, 0xC000_0083, 0xC000_0084, 0xC000_0102, 0xC000_0103,
     ];
 
@@ -29,6 +30,7 @@ internal static unsafe class MsrList
     {
         [Pat] = 0x0007_0406_0007_0406,
         [MiscEnable] = 1,
+        [SmBase] = 0x3_0000,
     };
 
     /// <summary>Reads every saved register the host knows.</summary>

@@ -12,6 +12,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
 
     // An interrupt that another engine had taken from its controller and not delivered when the state was read.
     private byte? _acknowledged;
+    private ulong _pendingDebug;
 
     /// <summary>What happened so far, for inspection; written by the processor's thread only.</summary>
     internal VpCounters Counters { get; } = new();
@@ -23,6 +24,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
         State->DeferredRequests = 0;
         _isShutDown = false;
         _acknowledged = null;
+        _pendingDebug = 0;
         ResetArchitecture(isInit: false);
     }
 
@@ -57,6 +59,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
             InitPending = (State->Requests & (uint)VpRequest.Init) != 0,
             PendingStartup = (State->Requests & (uint)VpRequest.Startup) != 0 ? (byte)_startupVector : null,
             AcknowledgedInterrupt = _acknowledged,
+            PendingDebug = _pendingDebug,
         };
         for (var i = 0; i < 16; i++)
         {
@@ -76,6 +79,11 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
     /// <inheritdoc/>
     public void SetState(VirtualProcessorState state)
     {
+        if (state.InSystemManagement)
+        {
+            throw new SavedStateException($"Virtual processor {Index} is in system management mode, which the software engine does not have. Go on under KVM.");
+        }
+
         for (var i = 0; i < 16; i++)
         {
             State->Gpr[i] = state.Gpr[i];
@@ -115,6 +123,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
         State->FaultVector = -1;
         State->DeferredRequests = 0;
         _acknowledged = state.AcknowledgedInterrupt;
+        _pendingDebug = state.PendingDebug & VirtualProcessorState.DebugReasons;
         new ReadOnlySpan<byte>(state.Xsave, 0, Math.Min(state.Xsave.Length, XsaveSize)).CopyTo(new Span<byte>(State->Xsave, XsaveSize));
         XsaveArea.Sanitize(State->Xsave);
         State->UppersInUse = 1;
@@ -134,6 +143,11 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
 
         // Whatever waits in the interrupt controller is looked at anew.
         Request(VpRequest.Interrupt | (state.NmiPending ? VpRequest.Nmi : VpRequest.None) | (state.InitPending ? VpRequest.Init : VpRequest.None));
+        if (_pendingDebug != 0)
+        {
+            Request(VpRequest.DebugTrap);
+        }
+
         if (state.PendingStartup is { } vector)
         {
             SignalStartup(vector);

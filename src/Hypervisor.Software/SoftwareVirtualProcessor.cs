@@ -315,6 +315,14 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
             return true;
         }
 
+        if ((requests & VpRequest.DebugTrap) != 0)
+        {
+            Clear(VpRequest.DebugTrap);
+            DeliverDebugTrap(_pendingDebug);
+            _pendingDebug = 0;
+            return true;
+        }
+
         if ((requests & (VpRequest.Nmi | VpRequest.Interrupt)) == 0)
         {
             return true;

@@ -217,6 +217,9 @@ internal enum VpRequest : uint
 
     /// <summary>Another processor needs the memory for itself for a moment.</summary>
     Pause = 64,
+
+    /// <summary>A debug trap waits, of an instruction that another engine executed.</summary>
+    DebugTrap = 128,
 }
 
 /// <summary>Bits of <see cref="VpState.Mode"/>: all that decoding and block lookup depend on.</summary>

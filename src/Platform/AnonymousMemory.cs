@@ -12,7 +12,9 @@ namespace Vitro.Platform;
 /// </remarks>
 public sealed unsafe class AnonymousMemory : IDisposable
 {
-    private const ulong LargePage = 2 << 20;
+    /// <summary>Bytes of a large page.</summary>
+    public const ulong LargePageSize = 2 << 20;
+
     private const int PageSize = 4096;
 
     // Of an entry in /proc/self/pagemap: present, or swapped out.
@@ -47,28 +49,24 @@ public sealed unsafe class AnonymousMemory : IDisposable
 
     /// <summary>Reserves zero-filled memory.</summary>
     /// <param name="length">Bytes, a multiple of the page size.</param>
-    /// <exception cref="PlatformException">The host refuses, for want of memory or address space.</exception>
-    public static AnonymousMemory Create(ulong length)
+    /// <param name="pages">What the host is to back it with.</param>
+    /// <exception cref="PlatformException">The host refuses, for want of memory, large pages or address space, or by its limit of locked memory.</exception>
+    public static AnonymousMemory Create(ulong length, MemoryPages pages = MemoryPages.Ordinary)
     {
-        var reservedLength = checked((nuint)(length + (3 * LargePage)));
+        var reservedLength = checked((nuint)(length + (3 * LargePageSize)));
         var reserved = Libc.Mmap(0, reservedLength, Libc.ProtNone, Libc.MapPrivate | Libc.MapAnonymous | Libc.MapNoReserve, -1, 0);
         if (reserved == Libc.MapFailed)
         {
             throw PlatformException.Last("mmap");
         }
 
-        var address = (nint)(((ulong)reserved + (2 * LargePage) - 1) & ~(LargePage - 1));
-        if (Libc.Mmap(
-            address, (nuint)length, Libc.ProtRead | Libc.ProtWrite,
-            Libc.MapPrivate | Libc.MapAnonymous | Libc.MapNoReserve | Libc.MapFixed, -1, 0) == Libc.MapFailed)
+        var address = (nint)(((ulong)reserved + (2 * LargePageSize) - 1) & ~(LargePageSize - 1));
+        if (TryMap(address, length, pages) is { } error)
         {
-            var error = PlatformException.Last("mmap");
             _ = Libc.Munmap(reserved, reservedLength);
             throw error;
         }
 
-        // Best effort: without large pages the memory is the same.
-        _ = Libc.Madvise(address, (nuint)length, Libc.MadvHugePage);
         return new AnonymousMemory(reserved, reservedLength, address, length);
     }
 
@@ -136,6 +134,22 @@ public sealed unsafe class AnonymousMemory : IDisposable
         }
     }
 
+    private static PlatformException? TryMap(nint address, ulong length, MemoryPages pages)
+    {
+        // Large pages that the host sets apart are reserved by the mapping, so that a machine which begins has all of them.
+        var isLarge = pages == MemoryPages.Large;
+        var kind = isLarge ? Libc.MapLargePages : Libc.MapNoReserve;
+        if (Libc.Mmap(
+            address, (nuint)length, Libc.ProtRead | Libc.ProtWrite, Libc.MapPrivate | Libc.MapAnonymous | Libc.MapFixed | kind, -1, 0) == Libc.MapFailed)
+        {
+            return PlatformException.Last(isLarge ? $"mmap of {length / LargePageSize} large pages" : "mmap");
+        }
+
+        // Best effort: without large pages the memory is the same.
+        _ = Libc.Madvise(address, (nuint)length, Libc.MadvHugePage);
+        return pages == MemoryPages.Locked && Libc.Mlock(address, (nuint)length) != 0 ? PlatformException.Last("mlock") : null;
+    }
+
     private void CheckRange(ulong offset, ulong length)
     {
         if (offset > Length || length > Length - offset)
@@ -143,4 +157,17 @@ public sealed unsafe class AnonymousMemory : IDisposable
             throw new ArgumentOutOfRangeException(nameof(offset));
         }
     }
+}
+
+/// <summary>What the host backs memory with.</summary>
+public enum MemoryPages
+{
+    /// <summary>Pages that it gives when they are touched and may swap; large ones by itself where it has them.</summary>
+    Ordinary,
+
+    /// <summary>Large pages that the host has set apart (hugetlb), all of them reserved at once; never swapped.</summary>
+    Large,
+
+    /// <summary>Ordinary pages, all of them given at once; never swapped.</summary>
+    Locked,
 }

@@ -14,6 +14,9 @@ internal static partial class Libc
     internal const int MapFixed = 0x10;
     internal const int MapAnonymous = 0x20;
     internal const int MapNoReserve = 0x4000;
+
+    /// <summary>MAP_HUGETLB | MAP_HUGE_2MB.</summary>
+    internal const int MapLargePages = 0x40000 | (21 << 26);
     internal const int MadvHugePage = 14;
     internal const int MadvPopulateRead = 22;
     internal const int MadvPopulateWrite = 23;
@@ -44,6 +47,9 @@ internal static partial class Libc
 
     [LibraryImport("libc", EntryPoint = "madvise", SetLastError = true)]
     internal static partial int Madvise(nint address, nuint length, int advice);
+
+    [LibraryImport("libc", EntryPoint = "mlock", SetLastError = true)]
+    internal static partial int Mlock(nint address, nuint length);
 
     [LibraryImport("libc", EntryPoint = "fallocate", SetLastError = true)]
     internal static partial int Fallocate(int fd, int mode, long offset, long length);

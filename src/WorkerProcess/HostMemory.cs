@@ -1,4 +1,6 @@
 using System.Globalization;
+using Vitro.Configuration;
+using Vitro.Platform;
 
 namespace Vitro.WorkerProcess;
 
@@ -25,6 +27,33 @@ public static class HostMemory
 
         return available;
     }
+
+    internal static MemoryPages Pages(MemoryBacking backing) => backing switch
+    {
+        MemoryBacking.LargePages => MemoryPages.Large,
+        MemoryBacking.Locked => MemoryPages.Locked,
+        _ => MemoryPages.Ordinary,
+    };
+
+    /// <summary>What it means that the host does not give a machine its memory, with the cure.</summary>
+    internal static DefinitionException Explain(VirtualMachineDefinition definition, PlatformException error)
+    {
+        var large = (ulong)definition.MemoryBytes / AnonymousMemory.LargePageSize;
+        return definition.MemoryBacking switch
+        {
+            MemoryBacking.LargePages => new DefinitionException(
+                "--memory-backing",
+                $"{error.Message}: the machine needs {large} large pages of 2 MiB and the host has {FreeLargePages()} free",
+                $"Reserve them as root ('sysctl vm.nr_hugepages={large}', and those of other machines), or leave the option out"),
+            MemoryBacking.Locked => new DefinitionException(
+                "--memory-backing",
+                $"{error.Message}: {ByteSize.Format(definition.MemoryBytes)} cannot be locked",
+                "Raise the limit of locked memory ('ulimit -l', or LimitMEMLOCK= of a service), free memory on the host, or leave the option out"),
+            _ => new DefinitionException("--memory", error.Message, "Give the machine less, or free memory on the host"),
+        };
+    }
+
+    private static long FreeLargePages() => MemInfo("HugePages_Free:") is var free && free == long.MaxValue ? 0 : free / 1024;
 
     private static long MemInfo(string field)
     {

@@ -47,7 +47,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
         var features = promise?.Features ?? engine.Features;
         _clock = new VmClock(host.Time);
         _clock.Pause();
-        _ram = GuestMemory.Create((ulong)definition.MemoryBytes);
+        _ram = GuestMemory.Create((ulong)definition.MemoryBytes, HostMemory.Pages(definition.MemoryBacking));
         _gpa = new GpaSpace(_ram);
 
         var ports = new PortBus();
@@ -226,7 +226,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
         }
         catch (Platform.PlatformException error)
         {
-            throw new DefinitionException("--memory", error.Message, "Give the machine less, or free memory on the host");
+            throw HostMemory.Explain(definition, error);
         }
         catch (HypervisorException error)
         {

@@ -32,6 +32,11 @@ internal static class RunCommand
             DefaultValueFactory = _ => [],
         };
         var memory = new Option<string>("--memory") { Description = "RAM, for example 512M or 2G.", DefaultValueFactory = _ => "1G" };
+        var backing = new Option<string>("--memory-backing")
+        {
+            Description = "What the host backs the RAM with: ordinary, large-pages (reserved 2 MiB pages) or locked (never swapped).",
+            DefaultValueFactory = _ => "ordinary",
+        };
         var processors = new Option<string>("--processors")
         {
             Description = "Number of virtual processors.",
@@ -56,7 +61,7 @@ internal static class RunCommand
 
         var command = new Command("run", "Run a machine in the foreground. Ctrl-] shuts its guest down.")
         {
-            name, kernel, restore, acceptDisks, initrd, append, disk, memory, processors, engine, cpu, serial, debugExit, statistics, check,
+            name, kernel, restore, acceptDisks, initrd, append, disk, memory, backing, processors, engine, cpu, serial, debugExit, statistics, check,
         };
         command.SetAction(async (result, cancellationToken) =>
         {
@@ -70,6 +75,7 @@ internal static class RunCommand
                     using var choice = RestoreChoice.Open(file, result.GetValue(acceptDisks));
                     var saved = choice.Define(
                         result.GetResult(name) is { Implicit: false } ? result.GetValue(name) : null, ParseEngine(result.GetValue(engine)!), disks);
+                    saved = saved with { MemoryBacking = ParseBacking(result.GetValue(backing)!) };
                     return await ForegroundMachine.RunAsync(saved, choice, serialPort, result.GetValue(statistics), cancellationToken);
                 }
 
@@ -77,6 +83,7 @@ internal static class RunCommand
                 {
                     Name = result.GetValue(name)!,
                     MemoryBytes = ParseMemory(result.GetValue(memory)!),
+                    MemoryBacking = ParseBacking(result.GetValue(backing)!),
                     ProcessorCount = ParseProcessors(result.GetValue(processors)!),
                     Engine = ParseEngine(result.GetValue(engine)!),
                     ProcessorModel = result.GetValue(cpu),
@@ -124,6 +131,14 @@ internal static class RunCommand
         ByteSize.TryParse(text, out var bytes)
             ? bytes
             : throw new DefinitionException("--memory", $"'{text}' is no size", "Write a number with K, M, G or T, for example 1G");
+
+    private static MemoryBacking ParseBacking(string text) => text switch
+    {
+        "ordinary" => MemoryBacking.Ordinary,
+        "large-pages" => MemoryBacking.LargePages,
+        "locked" => MemoryBacking.Locked,
+        _ => throw new DefinitionException("--memory-backing", $"'{text}' is no backing of memory", "Use ordinary, large-pages or locked"),
+    };
 
     private static int ParseProcessors(string text) =>
         int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var count)

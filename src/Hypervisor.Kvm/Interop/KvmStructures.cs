@@ -98,9 +98,13 @@ internal struct KvmEvents
 {
     internal const uint NmiPendingValid = 1;
     internal const uint ShadowValid = 4;
+    internal const uint SmmValid = 8;
+    internal const uint PayloadValid = 16;
     internal const byte ShadowOfSti = 2;
 
     [FieldOffset(0)] internal byte ExceptionInjected;
+    [FieldOffset(1)] internal byte ExceptionNumber;
+    [FieldOffset(3)] internal byte ExceptionPending;
     [FieldOffset(8)] internal byte InterruptInjected;
     [FieldOffset(9)] internal byte InterruptNumber;
     [FieldOffset(10)] internal byte InterruptIsSoft;
@@ -110,6 +114,12 @@ internal struct KvmEvents
     [FieldOffset(14)] internal byte NmiMasked;
     [FieldOffset(16)] internal uint SipiVector;
     [FieldOffset(20)] internal uint Flags;
+    [FieldOffset(24)] internal byte InSmm;
+    [FieldOffset(25)] internal byte SmiPending;
+    [FieldOffset(26)] internal byte SmmInNmi;
+    [FieldOffset(27)] internal byte LatchedInit;
+    [FieldOffset(55)] internal byte ExceptionHasPayload;
+    [FieldOffset(56)] internal ulong ExceptionPayload;
 }
 
 /// <summary>struct kvm_debugregs.</summary>

@@ -78,6 +78,16 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
     /// <remarks>Not within the delivery: a #DB whose own frame is watched repeats itself for ever, and such a processor must stay cancellable.</remarks>
     internal bool HitsDeliveryTrap() => _watchHits != 0 && HitsTrap(wasStepping: false);
 
+    /// <summary>Delivers the trap of an instruction that is complete.</summary>
+    /// <param name="hits">What DR6 is to report.</param>
+    private void DeliverDebugTrap(ulong hits)
+    {
+        State->Dr[6] = (State->Dr[6] & ~0xFUL) | hits | Dr6Fixed;
+        _debugIsFault = false;
+        Fault.Raise(State, Fault.Debug);
+        _ = DeliverFault();
+    }
+
     /// <summary>An instruction begins in stepping mode: what the one before left behind when it faulted is forgotten.</summary>
     internal void BeginStep() => _isStepTrapDecided = false;
 

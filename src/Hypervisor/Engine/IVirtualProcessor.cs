@@ -30,6 +30,9 @@ public interface IVirtualProcessor : IInspectable
     /// <summary>Makes a non-maskable interrupt pending.</summary>
     void SignalNmi();
 
+    /// <summary>Makes a system management interrupt pending; false when the engine has no system management mode.</summary>
+    bool TrySignalSmi() => false;
+
     /// <summary>INIT: the processor resets to wait-for-SIPI at the next boundary (the boot processor to the reset vector).</summary>
     void SignalInit();
 

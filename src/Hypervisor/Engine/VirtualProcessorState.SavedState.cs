@@ -49,6 +49,10 @@ public sealed partial class VirtualProcessorState
         writer.Bool(Tag.InitPending, InitPending);
         SaveVector(writer, Tag.PendingStartup, PendingStartup);
         SaveVector(writer, Tag.AcknowledgedInterrupt, AcknowledgedInterrupt);
+        writer.UInt64(Tag.PendingDebug, PendingDebug);
+        writer.Bool(Tag.SmiPending, SmiPending);
+        writer.Bool(Tag.InSystemManagement, InSystemManagement);
+        writer.Bool(Tag.SystemManagementInNmi, SystemManagementInNmi);
     }
 
     /// <summary>Reads a record.</summary>
@@ -99,6 +103,10 @@ public sealed partial class VirtualProcessorState
             InitPending = reader.Bool(Tag.InitPending),
             PendingStartup = LoadVector(reader, Tag.PendingStartup),
             AcknowledgedInterrupt = LoadVector(reader, Tag.AcknowledgedInterrupt),
+            PendingDebug = reader.UInt64(Tag.PendingDebug),
+            SmiPending = reader.Bool(Tag.SmiPending),
+            InSystemManagement = reader.Bool(Tag.InSystemManagement),
+            SystemManagementInNmi = reader.Bool(Tag.SystemManagementInNmi),
         };
     }
 
@@ -231,6 +239,10 @@ public sealed partial class VirtualProcessorState
         internal const ushort InitPending = 29;
         internal const ushort PendingStartup = 30;
         internal const ushort AcknowledgedInterrupt = 31;
+        internal const ushort PendingDebug = 32;
+        internal const ushort SmiPending = 33;
+        internal const ushort InSystemManagement = 34;
+        internal const ushort SystemManagementInNmi = 35;
     }
 
     private static class SegmentTag

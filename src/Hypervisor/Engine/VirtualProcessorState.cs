@@ -7,6 +7,9 @@ public sealed partial class VirtualProcessorState
     /// <summary>Layout version of this record.</summary>
     public const int Version = 1;
 
+    /// <summary>The bits of DR6 that say why a debug exception came; engines look at no others of <see cref="PendingDebug"/>.</summary>
+    public const ulong DebugReasons = 0xE00F;
+
     /// <summary>RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15.</summary>
     public ulong[] Gpr { get; init; } = new ulong[16];
 
@@ -99,6 +102,21 @@ public sealed partial class VirtualProcessorState
     /// before the next instruction. Null for none.
     /// </summary>
     public byte? AcknowledgedInterrupt { get; set; }
+
+    /// <summary>
+    /// A debug trap of an instruction that is complete and whose handler has not been entered: the bits that it will set in DR6 (0 to 3, 13 to 15).
+    /// It comes before the next instruction. 0 for none.
+    /// </summary>
+    public ulong PendingDebug { get; set; }
+
+    /// <summary>A system management interrupt waits. Engines without system management mode take none.</summary>
+    public bool SmiPending { get; set; }
+
+    /// <summary>The processor is in system management mode; where it saves its state is MSR SMBASE (9Eh).</summary>
+    public bool InSystemManagement { get; set; }
+
+    /// <summary>It was in the handler of a non-maskable interrupt when it entered that mode.</summary>
+    public bool SystemManagementInNmi { get; set; }
 
     // As after reset: FCW 37Fh, MXCSR 1F80h, all exceptions masked.
     private static byte[] InitialXsave()

@@ -36,8 +36,9 @@ public sealed class GuestMemory : IDisposable
     public ulong Size => Host.Length;
 
     /// <summary>Creates zeroed RAM.</summary>
-    /// <param name="size">Bytes, a multiple of 4 KiB, at least 1 MiB.</param>
-    public static GuestMemory Create(ulong size)
+    /// <param name="size">Bytes, a multiple of 4 KiB, at least 1 MiB; of 2 MiB with large pages.</param>
+    /// <param name="pages">What the host is to back it with.</param>
+    public static GuestMemory Create(ulong size, MemoryPages pages = MemoryPages.Ordinary)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(size, 1UL << 20);
         if (size % PageSize != 0)
@@ -45,7 +46,7 @@ public sealed class GuestMemory : IDisposable
             throw new ArgumentException("Guest memory is made of whole 4 KiB pages.", nameof(size));
         }
 
-        return new GuestMemory(AnonymousMemory.Create(size));
+        return new GuestMemory(AnonymousMemory.Create(size, pages));
     }
 
     /// <summary>Names where the content comes from that is not there yet. Before the machine's first start.</summary>

@@ -1,6 +1,7 @@
 using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Kvm;
 using Vitro.Hypervisor.Vid;
+using Vitro.Platform;
 using Vitro.Tests;
 
 namespace Vitro.KvmTests;
@@ -63,6 +64,134 @@ internal static partial class KvmCases
         }
 
         memory.LogDirtyPages(false);
+    }
+
+    // Two processors store to every page of a MiB each, over and over; what is taken is copied, and the copy is whole in the end.
+    private static void DirtyPagesOfRunningProcessors(bool ring)
+    {
+        const ulong first = 0x200000;
+        const ulong second = 0x400000;
+        const int length = 1 << 20;
+        using var machine = new KvmMachine(processors: 2, accelerations: new KvmAccelerations { DirtyRing = ring });
+        machine.StartLong(StoreForEver(first, length));
+        machine.StartLong(StoreForEver(second, length), processor: 1, at: 0xB000);
+        machine.Partition.LogDirtyPages(true);
+        var copy = new byte[16 << 20];
+        var pages = new ulong[(16 << 20) / GuestMemory.PageSize / 64];
+        machine.Partition.TakeDirtyPages(pages);
+        machine.Gpa.TryRead(0, copy);
+        var runs = machine.Partition.VirtualProcessors
+            .Select(vp => Task.Factory.StartNew(vp.Run, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default)).ToArray();
+        for (var round = 0; round < 20; round++)
+        {
+            // Both store on between any two bitmaps.
+            foreach (var place in new[] { first, second })
+            {
+                var before = machine.ReadQword(place);
+                Check.That(SpinWait.SpinUntil(() => machine.ReadQword(place) != before, TimeSpan.FromSeconds(60)), $"the guest stores at {place:x}");
+            }
+
+            CopyDirty(machine, pages, copy);
+        }
+
+        foreach (var vp in machine.Partition.VirtualProcessors)
+        {
+            vp.Cancel();
+        }
+
+        foreach (var run in runs)
+        {
+            Check.Equal(VpExitReason.Cancelled, run.GetAwaiter().GetResult().Reason);
+        }
+
+        CopyDirty(machine, pages, copy);
+        var now = new byte[copy.Length];
+        machine.Gpa.TryRead(0, now);
+        for (var at = 0; at < now.Length; at += GuestMemory.PageSize)
+        {
+            Check.That(now.AsSpan(at, GuestMemory.PageSize).SequenceEqual(copy.AsSpan(at, GuestMemory.PageSize)), $"page {at:x} is as it was last told of");
+        }
+
+        Array.Clear(pages);
+        machine.Partition.TakeDirtyPages(pages);
+        Check.That(pages.All(word => word == 0), "nothing is told of that was not written");
+    }
+
+    private static void CopyDirty(KvmMachine machine, ulong[] pages, byte[] copy)
+    {
+        Array.Clear(pages);
+        machine.Partition.TakeDirtyPages(pages);
+        for (var page = 0; page < pages.Length * 64; page++)
+        {
+            if ((pages[page / 64] & (1UL << (page % 64))) != 0)
+            {
+                machine.Gpa.TryRead((ulong)page * GuestMemory.PageSize, copy.AsSpan(page * GuestMemory.PageSize, GuestMemory.PageSize));
+            }
+        }
+    }
+
+    // S: mov edi,start; L: inc rax; mov [rdi],rax; add edi,0x1000; cmp edi,end; jb L; jmp S
+    private static byte[] StoreForEver(ulong start, int length) =>
+    [
+        0xBF, .. BitConverter.GetBytes((int)start), 0x48, 0xFF, 0xC0, 0x48, 0x89, 0x07, 0x81, 0xC7, 0, 0x10, 0, 0,
+        0x81, 0xFF, .. BitConverter.GetBytes((int)start + length), 0x72, 0xEC, 0xEB, 0xE5,
+    ];
+
+    private static void Allocations()
+    {
+        using var machine = new KvmMachine { IsQuiet = true };
+        Run(machine, 10);
+        var few = Run(machine, 10);
+        var many = Run(machine, 1000);
+        Check.Equal(few, many, "bytes allocated by 10 and by 1000 rounds");
+
+        // mov ebx,rounds; mov dx,0x60; mov edi,0x30000000; mov ecx,0x40000020; L: out dx,al; in al,dx; mov [rdi],eax; mov eax,[rdi]; mov esi,edx;
+        // rdmsr; mov edx,esi; dec ebx; jnz L
+        static long Run(KvmMachine machine, int rounds)
+        {
+            machine.StartLong([
+                0xBB, .. BitConverter.GetBytes(rounds), 0x66, 0xBA, 0x60, 0, 0xBF, 0, 0, 0, 0x30, 0xB9, 0x20, 0, 0, 0x40,
+                0xEE, 0xEC, 0x89, 0x07, 0x8B, 0x07, 0x89, 0xD6, 0x0F, 0x32, 0x89, 0xF2, 0xFF, 0xCB, 0x75, 0xF0, .. Stop]);
+            var before = GC.GetAllocatedBytesForCurrentThread();
+            var exit = machine.Processor.Run();
+            var after = GC.GetAllocatedBytesForCurrentThread();
+            Check.Equal(VpExitReason.Cancelled, exit.Reason, exit.Detail);
+            return after - before;
+        }
+    }
+
+    private static void LargePages()
+    {
+        const int needed = (int)(KvmMachine.MemorySize / AnonymousMemory.LargePageSize);
+        var free = FreeLargePages();
+        if (free >= needed)
+        {
+            using var machine = new KvmMachine(pages: MemoryPages.Large);
+            machine.StartLong([0xBF, 0, 0, 0x20, 0, 0xC6, 0x07, 7, .. Stop]); // mov edi,0x200000; mov byte [rdi],7
+            machine.RunToStop();
+            Check.Equal(7UL, machine.ReadQword(0x200000));
+            Check.That(FreeLargePages() < free, "the host's large pages are used");
+        }
+        else
+        {
+            Console.WriteLine($"The host has {free} large pages of 2 MiB free and this case needs {needed}: only the refusal is tried.");
+        }
+
+        try
+        {
+            using var memory = GuestMemory.Create((ulong)(free + 1) * AnonymousMemory.LargePageSize, MemoryPages.Large);
+            throw new CheckFailedException("memory that the host does not have is given");
+        }
+        catch (PlatformException error)
+        {
+            Check.That(error.Message.Contains("large pages", StringComparison.Ordinal), $"'{error.Message}' names the large pages");
+        }
+    }
+
+    private static int FreeLargePages()
+    {
+        var line = File.ReadLines("/proc/meminfo").FirstOrDefault(line => line.StartsWith("HugePages_Free:", StringComparison.Ordinal));
+        return line is null ? 0 : int.Parse(line.AsSpan(line.IndexOf(':', StringComparison.Ordinal) + 1), System.Globalization.CultureInfo.InvariantCulture);
     }
 
     private static void GatheredWrites()

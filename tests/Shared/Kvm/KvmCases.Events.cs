@@ -115,6 +115,77 @@ internal static partial class KvmCases
         }
     }
 
+    private static void SystemManagement()
+    {
+        using var machine = new KvmMachine();
+        EnableLocalApic(machine, 0);
+        if (!machine.Processor.TrySignalSmi())
+        {
+            Console.WriteLine("The host's KVM has no system management mode.");
+            return;
+        }
+
+        // At SMBASE + 8000h, in 16-bit code: mov dx,0x200; out dx,al; mov byte [0x6000],1; rsm
+        machine.Write(0x38000, [0xBA, 0, 2, 0xEE, 0xC6, 0x06, 0, 0x60, 1, 0x0F, 0xAA]);
+
+        // mov edi,0x6000; L: cmp byte [rdi],1; jne L; out 0x40,al
+        ReadOnlySpan<byte> code = [0xBF, 0, 0x60, 0, 0, 0x80, 0x3F, 1, 0x75, 0xFB, 0xE6, 0x40, .. Stop];
+        machine.StartLong(code);
+        Check.That(!machine.Processor.GetState().SmiPending, "an interrupt from before the start is forgotten");
+        Check.That(machine.Processor.TrySignalSmi(), "it is sent");
+        var state = machine.Processor.GetState();
+        Check.That(state.SmiPending && !state.InSystemManagement, "it waits");
+        GoOnElsewhere(machine, code, state);
+        machine.RunToStop();
+        state = machine.Processor.GetState();
+        Check.That(state.InSystemManagement && !state.SmiPending, "the processor is in system management mode");
+        Check.Equal(0x30000UL, state.Msrs[0x9E]);
+        GoOnElsewhere(machine, code, state);
+        machine.RunToStop();
+        Check.That(!machine.Processor.GetState().InSystemManagement, "it has left it");
+        CheckLog(machine, "out 40 1 0");
+    }
+
+    // Something else runs on the processor before it goes on where a state was taken.
+    private static void GoOnElsewhere(KvmMachine machine, ReadOnlySpan<byte> code, VirtualProcessorState state)
+    {
+        machine.StartLong(Stop);
+        machine.RunToStop();
+        machine.StartLong(code);
+        machine.Processor.SetState(state);
+    }
+
+    private static void PendingDebugTrap()
+    {
+        using var machine = new KvmMachine();
+        machine.SetGate(1, 0x9000, [0xE6, 0x01, .. Stop]);
+
+        // mov dx,0x200; out dx,al by single step: the run ends within the OUT, whose trap then waits.
+        machine.StartLong([.. Stop, 0xE6, 0x40, .. Stop]);
+        var state = machine.Processor.GetState();
+        state.Rip += 4;
+        state.Gpr[2] = KvmMachine.StopPort;
+        state.Rflags |= 1 << 8;
+        machine.Processor.SetState(state);
+        machine.RunToStop();
+        state = machine.Processor.GetState();
+        Check.Equal(KvmMachine.Code + 5, state.Rip);
+        Check.Equal(1UL << 14, state.PendingDebug);
+
+        // Something else happens on the processor; then it goes on where the state was taken.
+        machine.StartLong([.. Stop]);
+        machine.RunToStop();
+        Check.Equal(0UL, machine.Processor.GetState().PendingDebug);
+        machine.StartLong([.. Stop, 0xE6, 0x40, .. Stop]);
+        machine.Processor.SetState(state);
+        Check.Equal(1UL << 14, machine.Processor.GetState().PendingDebug);
+        machine.RunToStop();
+        Check.That(machine.Log[0].StartsWith("out 1 ", StringComparison.Ordinal), "the handler ran before the next instruction");
+        state = machine.Processor.GetState();
+        Check.Equal(1UL << 14, state.Dr[6] & (1 << 14), "DR6 names the single step");
+        Check.Equal(KvmMachine.Code + 5, machine.ReadQword(state.Gpr[4]), "it returns behind the instruction");
+    }
+
     private static void SecondProcessor()
     {
         using var machine = new KvmMachine(processors: 2);

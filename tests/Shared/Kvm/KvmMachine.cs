@@ -4,6 +4,7 @@ using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Kvm;
 using Vitro.Hypervisor.Tlfs;
 using Vitro.Hypervisor.Vid;
+using Vitro.Platform;
 using Vitro.Tests;
 
 namespace Vitro.KvmTests;
@@ -18,13 +19,16 @@ internal sealed class KvmMachine : IInterceptHandler, IDisposable
     internal const ulong PageTables = 0x10000;
     internal const ulong Unbacked = 0x3000_0000;
     internal const ushort StopPort = 0x200;
+    internal const ulong MemorySize = 16 << 20;
 
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(20);
     private readonly VmClock _clock = new(TimeProvider.System);
-    private readonly GuestMemory _ram = GuestMemory.Create(16 << 20);
+    private readonly GuestMemory _ram;
 
-    internal KvmMachine(int processors = 1, ulong? tscFrequency = null, KvmAccelerations? accelerations = null, bool isHyperv = false)
+    internal KvmMachine(
+        int processors = 1, ulong? tscFrequency = null, KvmAccelerations? accelerations = null, bool isHyperv = false, MemoryPages pages = MemoryPages.Ordinary)
     {
+        _ram = GuestMemory.Create(MemorySize, pages);
         Gpa = new GpaSpace(_ram);
         External = new ExternalInterrupts();
         var engine = new KvmEngine(accelerations ?? new KvmAccelerations());
@@ -65,6 +69,9 @@ internal sealed class KvmMachine : IInterceptHandler, IDisposable
 
     /// <summary>Takes writes of synthetic MSRs; null leaves them without effect.</summary>
     internal Func<uint, ulong, bool>? WriteMsr { get; set; }
+
+    /// <summary>Keeps nothing of what leaves the guest.</summary>
+    internal bool IsQuiet { get; set; }
 
     /// <summary>Whether accesses of synthetic MSRs succeed.</summary>
     internal bool MsrsWork { get; set; } = true;
@@ -126,6 +133,8 @@ internal sealed class KvmMachine : IInterceptHandler, IDisposable
         state.Gpr[4] = Stack;
         state.Rflags = 2;
         state.Activity = VpActivity.Running;
+        state.PendingDebug = 0;
+        state.SmiPending = state.InSystemManagement = false;
         vp.SetState(state);
     }
 
@@ -152,7 +161,7 @@ internal sealed class KvmMachine : IInterceptHandler, IDisposable
 
     public uint ReadPort(IVirtualProcessor vp, ushort port, int size)
     {
-        Log.Add($"in {port:x} {size}");
+        Note("in", port, size);
         return (uint)Read(port, size);
     }
 
@@ -164,20 +173,24 @@ internal sealed class KvmMachine : IInterceptHandler, IDisposable
             return;
         }
 
-        Log.Add($"out {port:x} {size} {value:x}");
+        Note("out", port, size, value);
     }
 
     public ulong ReadMmio(IVirtualProcessor vp, ulong gpa, int size)
     {
-        Log.Add($"load {gpa:x} {size}");
+        Note("load", gpa, size);
         return Read(gpa, size);
     }
 
-    public void WriteMmio(IVirtualProcessor vp, ulong gpa, int size, ulong value) => Log.Add($"store {gpa:x} {size} {value:x}");
+    public void WriteMmio(IVirtualProcessor vp, ulong gpa, int size, ulong value) => Note("store", gpa, size, value);
 
     public bool TryReadMsr(IVirtualProcessor vp, uint msr, out ulong value)
     {
-        Log.Add($"rdmsr {msr:x}");
+        if (!IsQuiet)
+        {
+            Log.Add($"rdmsr {msr:x}");
+        }
+
         value = Read(msr, 8);
         return MsrsWork;
     }
@@ -200,6 +213,14 @@ internal sealed class KvmMachine : IInterceptHandler, IDisposable
         Gpa.Dispose();
         _ram.Dispose();
         _clock.Dispose();
+    }
+
+    private void Note(string what, ulong place, int size, ulong? value = null)
+    {
+        if (!IsQuiet)
+        {
+            Log.Add(value is null ? $"{what} {place:x} {size}" : $"{what} {place:x} {size} {value:x}");
+        }
     }
 
     private static void SetLong(VirtualProcessorState state, int privilege)

@@ -1,3 +1,4 @@
+using Vitro.Foundation;
 using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Software;
 using Vitro.Hypervisor.Software.Decoding;
@@ -291,6 +292,34 @@ public sealed unsafe class EventDeliveryTests : IDisposable
 
         Assert.Equal(VpExitReason.TripleFault, exit.Reason);
         Assert.Equal(TestProcessor.Code, Frame(0));
+    }
+
+    [Fact]
+    public void A_debug_trap_that_waited_on_another_engine_comes_before_the_next_instruction()
+    {
+        _machine.EnterLongMode();
+        _machine.Write(TestProcessor.Code, 0x90, 0x90);
+        _machine.Write(TestProcessor.Handler + (Fault.Debug * 16), 0x0F, 0x01, 0x1C, 0x25, 0, 0, 0x50, 0, 0x0F, 0x0B);
+        var state = _machine.Vp.GetState();
+        state.PendingDebug = 1 << 14;
+        _machine.Vp.SetState(state);
+        Assert.Equal(1UL << 14, _machine.Vp.GetState().PendingDebug);
+
+        var exit = _machine.Vp.Run();
+
+        Assert.Equal(VpExitReason.TripleFault, exit.Reason);
+        Assert.Equal(TestProcessor.Code, Frame(0));
+        Assert.Equal(1UL << 14, _machine.Vp.GetState().Dr[6] & VirtualProcessorState.DebugReasons);
+        Assert.Equal(0UL, _machine.Vp.GetState().PendingDebug);
+    }
+
+    [Fact]
+    public void A_processor_in_system_management_mode_is_refused()
+    {
+        var state = _machine.Vp.GetState();
+        state.InSystemManagement = true;
+
+        Assert.Throws<SavedStateException>(() => _machine.Vp.SetState(state));
     }
 
     private static VirtualProcessorState WithFlags(VirtualProcessorState state, ulong flags)

@@ -49,6 +49,30 @@ public sealed unsafe class PageWalkTests : IDisposable
     }
 
     [Fact]
+    public void A_flush_that_another_processor_asks_for_drops_translations_before_the_next_instruction()
+    {
+        using var machine = new TestProcessor(processors: 2);
+        machine.EnterLongMode();
+        machine.WriteWord(Tables + 0x2000, Leaf | All);
+        machine.WriteWord(LeafSlot, Frame | All);
+        machine.WriteWord(Frame, 1);
+        machine.WriteWord(Frame + 0x1000, 2);
+        machine.Vp.Mmu.FlushAll();
+
+        // mov rax,[0x5000], twice
+        machine.Write(TestProcessor.Code, 0x48, 0x8B, 0x04, 0x25, 0, 0x50, 0, 0, 0x48, 0x8B, 0x04, 0x25, 0, 0x50, 0, 0);
+        machine.Step();
+        Assert.Equal(1u, machine.State->Gpr[0]);
+        machine.WriteWord(LeafSlot, (Frame + 0x1000) | All);
+
+        // A call of the other processor, in which neither executes.
+        Assert.True(machine.Partition.TryFlushTranslations(1));
+
+        machine.Step();
+        Assert.Equal(2u, machine.State->Gpr[0]);
+    }
+
+    [Fact]
     public void The_fetch_bit_is_absent_without_no_execute_and_smep()
     {
         State->Efer &= ~(ulong)ControlBits.EferNoExecute;
