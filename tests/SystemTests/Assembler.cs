@@ -6,11 +6,12 @@ namespace Vitro.SystemTests;
 /// <summary>nasm, for kernels and programs of guests.</summary>
 internal static class Assembler
 {
-    /// <summary>Assembles FOLDER/NAME.asm to NAME.elf beside it; skips the test when there is no nasm.</summary>
-    internal static string Assemble(string folder, string name)
+    /// <summary>Assembles FOLDER/NAME.asm, for so many processors, to a file beside it; skips the test when there is no nasm.</summary>
+    internal static string Assemble(string folder, string name, int processors = 1)
     {
-        var output = Path.Combine(folder, name + ".elf");
-        var start = new ProcessStartInfo("nasm", ["-f", "bin", "-Werror", "-I", folder + "/", "-o", output, Path.Combine(folder, name + ".asm")])
+        var output = Path.Combine(folder, $"{name}-{processors}.elf");
+        string[] arguments = ["-f", "bin", "-Werror", "-I", folder + "/", $"-DCPUS={processors}", "-o", output, Path.Combine(folder, name + ".asm")];
+        var start = new ProcessStartInfo("nasm", arguments)
         {
             RedirectStandardError = true,
             UseShellExecute = false,
