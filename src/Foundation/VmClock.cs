@@ -1,3 +1,5 @@
+using System.Diagnostics;
+
 namespace Vitro.Foundation;
 
 /// <summary>
@@ -19,6 +21,7 @@ public sealed class VmClock : IDisposable
     private readonly ITimer _wakeUp;
     private readonly double _nanosecondsPerTick;
     private readonly bool _ticksAreNanoseconds;
+    private readonly bool _isStopwatch;
     private readonly long _firstTick;
     private long _origin;
     private long _pausedAt = -1;
@@ -30,7 +33,9 @@ public sealed class VmClock : IDisposable
         _timeProvider = timeProvider;
         _ticksAreNanoseconds = timeProvider.TimestampFrequency == 1_000_000_000;
         _nanosecondsPerTick = 1e9 / timeProvider.TimestampFrequency;
+        var before = Stopwatch.GetTimestamp();
         _firstTick = timeProvider.GetTimestamp();
+        _isStopwatch = _ticksAreNanoseconds && Stopwatch.Frequency == 1_000_000_000 && before <= _firstTick && _firstTick <= Stopwatch.GetTimestamp();
         _wakeUp = timeProvider.CreateTimer(static state => ((VmClock)state!).RunExpired(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }
 
@@ -43,6 +48,12 @@ public sealed class VmClock : IDisposable
             return paused >= 0 ? paused : HostNanoseconds() - Volatile.Read(ref _origin);
         }
     }
+
+    /// <summary>
+    /// What <see cref="Stopwatch.GetTimestamp"/> was when the clock was at zero, in nanoseconds: valid until the clock is paused. Null while it is
+    /// paused, or counts something else.
+    /// </summary>
+    public long? MonotonicOrigin => _isStopwatch && Volatile.Read(ref _pausedAt) < 0 ? _firstTick + Volatile.Read(ref _origin) : null;
 
     /// <summary>The partition reference time in units of 100 ns (TLFS, "Partition Reference Time").</summary>
     public ulong ReferenceTime => (ulong)Nanoseconds / 100;

@@ -1,6 +1,7 @@
 using Vitro.Foundation;
 using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Vid;
+using Vitro.Platform;
 
 namespace Vitro.Hypervisor.Software;
 
@@ -72,6 +73,16 @@ internal sealed unsafe class SoftwarePartition : IPartition, IGpaObserver
             ? nanoseconds
             : (ulong)((UInt128)nanoseconds * TscFrequency / NanosecondsPerSecond);
         return count + _tscBase;
+    }
+
+    /// <summary>Tells a processor's state what translated code makes the time stamp counter of. Time does not stop while processors run.</summary>
+    internal void ShareClock(VpState* state)
+    {
+        var origin = Options.Clock.MonotonicOrigin;
+        state->HasHostClock = origin is not null && MonotonicClock.Reader != 0 ? 1u : 0;
+        state->HostClockOrigin = (ulong)origin.GetValueOrDefault();
+        state->TscFrequency = TscFrequency;
+        state->TscBase = _tscBase;
     }
 
     /// <inheritdoc/>

@@ -136,6 +136,15 @@ internal unsafe struct VpState
     /// <summary>The mode of the blocks in each privilege's jump cache: nothing in it says which mode code is of, so all in one table is of one.</summary>
     public fixed uint TableModes[2];
 
+    /// <summary>
+    /// Non-zero while the guest's time is the host's CLOCK_MONOTONIC less <see cref="HostClockOrigin"/>, in nanoseconds: what translated RDTSC
+    /// makes the counter of, as <see cref="SoftwarePartition.ReadTsc"/> does.
+    /// </summary>
+    public uint HasHostClock;
+    public ulong HostClockOrigin;
+    public ulong TscFrequency;
+    public ulong TscBase;
+
     /// <summary>Non-zero while NMIs wait for IRET.</summary>
     public uint NmiBlocked;
 

@@ -96,6 +96,9 @@ internal sealed unsafe class BlockTranslations : IDisposable
         code.Align(16);
         Iret = code.Executable;
         SystemStubs.EmitIret(ref code, Leave);
+        code.Align(16);
+        ReadTsc = code.Executable;
+        TimeStub.Emit(ref code, Leave, MonotonicClock.Reader);
         Use(0);
     }
 
@@ -125,6 +128,9 @@ internal sealed unsafe class BlockTranslations : IDisposable
     public byte* Syscall { get; }
     public byte* Sysret { get; }
     public byte* Iret { get; }
+
+    /// <summary>Where RDTSC goes, RDI being its record.</summary>
+    public byte* ReadTsc { get; }
 
     /// <summary>Blocks translated so far.</summary>
     public ulong Translated { get; private set; }

@@ -23,6 +23,8 @@ internal unsafe ref partial struct BlockTranslator
                 return privilege == 0 && i->Reg is 0 or 2 or 3 or 4;
             case Operation.Rdfsbase or Operation.Rdgsbase or Operation.Wrfsbase or Operation.Wrgsbase:
                 return i->OperandSize == 8;
+            case Operation.Rdtsc or Operation.Rdtscp:
+                return true;
             case Operation.Syscall:
                 return privilege == 1;
             case Operation.Sysret or Operation.Iret:
@@ -81,6 +83,9 @@ internal unsafe ref partial struct BlockTranslator
             case Operation.Pushf:
                 EmitPushFlags();
                 break;
+            case Operation.Rdtsc or Operation.Rdtscp:
+                EmitReadTsc(i);
+                break;
             default:
                 EmitPopFlags();
                 break;
@@ -105,6 +110,30 @@ internal unsafe ref partial struct BlockTranslator
             _ => _owner.Iret,
         });
         EmitRecord(ExitKind.Interpret, (ushort)_index, resume: null);
+    }
+
+    private void EmitReadTsc(DecodedInstruction* i)
+    {
+        if (_in.Vectors != VectorNeed.None || _in.X87)
+        {
+            EmitInterpret();
+            return;
+        }
+
+        RestoreFlags(scratchFree: true);
+        _c.Bytes([0x48, 0x8D, 0x3D]); // lea rdi, [record]
+        _c.Int32(5);
+        EmitJump(_owner.ReadTsc);
+        var record = (ExitRecord*)_c.Cursor;
+        EmitRecord(ExitKind.Interpret, (ushort)_index, resume: null);
+        record->Retry = (int)(_c.Cursor - (byte*)record);
+        if (i->Operation == Operation.Rdtscp)
+        {
+            _c.Load64((HostRegister)HomeOf(1), HostRegister.Rsp, StateLayout.TscAux);
+        }
+
+        // The interpreter has done all of it.
+        record->Resume = (int)(_c.Cursor - (byte*)record);
     }
 
     private void EmitSetSystemFlag(uint flag)

@@ -102,7 +102,7 @@ internal static unsafe class FlagUse
             // Divisions leave the flags alone here, as in the interpreter.
             case Operation.Div or Operation.Idiv or Operation.Movs or Operation.Stos or Operation.Cld or Operation.Std or Operation.Cli
                 or Operation.Rdfsbase or Operation.Rdgsbase or Operation.Wrfsbase or Operation.Wrgsbase or Operation.MovFromControl
-                or Operation.Sti or Operation.Stac or Operation.Clac or Operation.Swapgs or Operation.MovFromSegment:
+                or Operation.Rdtsc or Operation.Rdtscp or Operation.Sti or Operation.Stac or Operation.Clac or Operation.Swapgs or Operation.MovFromSegment:
                 return 0;
             default:
                 return All;

@@ -64,6 +64,12 @@ internal static unsafe class StateLayout
         SyscallMask = (int)((byte*)&state.SyscallMask - start) - Bias;
         GdtBase = (int)((byte*)&state.GdtBase - start) - Bias;
         GdtLimit = (int)((byte*)&state.GdtLimit - start) - Bias;
+        HasHostClock = (int)((byte*)&state.HasHostClock - start) - Bias;
+        HostClockOrigin = (int)((byte*)&state.HostClockOrigin - start) - Bias;
+        TscFrequency = (int)((byte*)&state.TscFrequency - start) - Bias;
+        TscBase = (int)((byte*)&state.TscBase - start) - Bias;
+        TscOffset = (int)((byte*)&state.TscOffset - start) - Bias;
+        TscAux = (int)((byte*)&state.TscAux - start) - Bias;
         NmiBlocked = (int)((byte*)&state.NmiBlocked - start) - Bias;
         Cr0 = (int)((byte*)&state.Cr0 - start) - Bias;
         Cr2 = (int)((byte*)&state.Cr2 - start) - Bias;
@@ -160,6 +166,18 @@ internal static unsafe class StateLayout
     public static int GdtLimit { get; }
 
     public static int NmiBlocked { get; }
+
+    public static int HasHostClock { get; }
+
+    public static int HostClockOrigin { get; }
+
+    public static int TscFrequency { get; }
+
+    public static int TscBase { get; }
+
+    public static int TscOffset { get; }
+
+    public static int TscAux { get; }
 
     private static int FirstTableMode { get; }
 

@@ -37,6 +37,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
     {
         var state = _state;
         _interpreter.IsLeaving = false;
+        _vp.Partition.ShareClock(state);
         do
         {
             _cache.Hold(vp);

@@ -34,12 +34,13 @@ internal sealed unsafe class TestProcessor : IInterceptHandler, ILocalInterruptC
 
     private readonly GuestMemory _ram = GuestMemory.Create(16 << 20);
     private readonly GpaSpace _gpa;
-    private readonly VmClock _clock = new(new FakeTimeProvider());
+    private readonly VmClock _clock;
     private readonly SoftwarePartition _partition;
 
-    /// <summary>Creates it, on the interpreter unless another way of execution is given.</summary>
-    public TestProcessor(IExecutionFactory? execution = null, int processors = 1)
+    /// <summary>Creates it, on the interpreter unless another way of execution is given; time stands still unless it is given.</summary>
+    public TestProcessor(IExecutionFactory? execution = null, int processors = 1, TimeProvider? time = null, ulong tscFrequency = 0)
     {
+        _clock = new VmClock(time ?? new FakeTimeProvider());
         _gpa = new GpaSpace(_ram);
         _partition = new SoftwarePartition(
             new PartitionOptions
@@ -48,6 +49,7 @@ internal sealed unsafe class TestProcessor : IInterceptHandler, ILocalInterruptC
                 VirtualProcessorCount = processors,
                 Cpuid = CpuModel.X8664V2.Cpuid,
                 Clock = _clock,
+                TscFrequency = tscFrequency,
                 Intercepts = this,
                 InterruptControllers = [.. Enumerable.Repeat(this, processors)],
             },

@@ -32,9 +32,9 @@ internal sealed unsafe class DebuggedMachine : IDisposable
 
     private readonly TestProcessor _processor;
 
-    internal DebuggedMachine(bool translates, uint cpl = 0)
+    internal DebuggedMachine(bool translates, uint cpl = 0, TimeProvider? time = null, ulong tscFrequency = 0)
     {
-        _processor = new TestProcessor(translates ? new TranslatorFactory() : new InterpreterFactory());
+        _processor = new TestProcessor(translates ? new TranslatorFactory() : new InterpreterFactory(), time: time, tscFrequency: tscFrequency);
         _processor.EnterLongMode(cpl);
         _processor.SetGate(1, HandlerCode, ist: 1);
         _processor.SetGate(Stop, StopCode, dpl: 3);
