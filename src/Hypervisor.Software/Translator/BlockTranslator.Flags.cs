@@ -214,5 +214,5 @@ internal unsafe ref partial struct BlockTranslator
     }
 
     private static bool MayTouchFlags(Operation operation) => operation is >= Operation.Rol and <= Operation.Shrd
-        or Operation.Bsf or Operation.Bsr or Operation.Tzcnt or Operation.Lzcnt;
+        or Operation.Bsf or Operation.Bsr or Operation.Tzcnt or Operation.Lzcnt or Operation.Cmps or Operation.Scas;
 }

@@ -67,7 +67,7 @@ internal unsafe ref partial struct BlockTranslator
                 return i->OperandSize >= 4;
             case Operation.Cmpxchg8b or Operation.Cmpxchg16b:
                 return true;
-            case Operation.Movs or Operation.Stos:
+            case Operation.Movs or Operation.Stos or Operation.Cmps or Operation.Scas or Operation.Lods:
                 return IsNativeString(i, isCode64);
             default:
                 return IsNativeSystem(i, privilege);
@@ -181,7 +181,7 @@ internal unsafe ref partial struct BlockTranslator
             case Operation.Cmpxchg8b or Operation.Cmpxchg16b:
                 EmitWideExchange(i);
                 return false;
-            case Operation.Movs or Operation.Stos:
+            case Operation.Movs or Operation.Stos or Operation.Cmps or Operation.Scas or Operation.Lods:
                 EmitString(i);
                 return false;
             case Operation.Syscall or Operation.Sysret or Operation.Iret:

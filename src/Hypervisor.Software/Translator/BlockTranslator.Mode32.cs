@@ -16,7 +16,7 @@ internal unsafe ref partial struct BlockTranslator
     // Not those with 16-bit addresses or a 16-bit EIP, nor those that ignore a bit which selects a wider operand on the host.
     private static bool IsPlainIn32(DecodedInstruction* i)
     {
-        if (i->AddressSize != 4 && (i->IsMemory || i->Operation is Operation.Movs or Operation.Stos or Operation.Jrcxz or Operation.Loop))
+        if (i->AddressSize != 4 && (i->IsMemory || i->Operation is Operation.Jrcxz or Operation.Loop))
         {
             return false;
         }

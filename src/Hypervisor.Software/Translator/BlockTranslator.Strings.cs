@@ -6,19 +6,45 @@ namespace Vitro.Hypervisor.Software.Translator;
 /// <content>REP MOVS and REP STOS within a page: the host's own, on host addresses. Longer ones are the interpreter's, a page at a time.</content>
 internal unsafe ref partial struct BlockTranslator
 {
-    private static bool IsNativeString(DecodedInstruction* i, bool isCode64) =>
-        i->Operation is Operation.Movs or Operation.Stos && (i->Prefixes & (Prefixes.Rep | Prefixes.Repne)) == Prefixes.Rep
-        && i->AddressSize == (isCode64 ? 8 : 4) && i->Segment < 4;
+    private static bool IsNativeString(DecodedInstruction* i, bool isCode64)
+    {
+        if (i->AddressSize != (isCode64 ? 8 : 4) || i->Segment >= 4)
+        {
+            return false;
+        }
+
+        return (i->Prefixes & (Prefixes.Rep | Prefixes.Repne)) switch
+        {
+            Prefixes.None => true,
+            Prefixes.Rep => i->Operation != Operation.Lods,
+            Prefixes.Repne => i->Operation is Operation.Cmps or Operation.Scas,
+            _ => false,
+        };
+    }
 
     private void EmitString(DecodedInstruction* i)
     {
-        var shift = i->OperandSize switch { 1 => 0, 2 => 1, 4 => 2, _ => 3 };
+        if ((i->Prefixes & (Prefixes.Rep | Prefixes.Repne)) == 0)
+        {
+            EmitSingleString(i);
+        }
+        else if (i->Operation is Operation.Cmps or Operation.Scas)
+        {
+            EmitStringCompare(i);
+        }
+        else
+        {
+            EmitRepeatedString(i);
+        }
+    }
+
+    private void EmitRepeatedString(DecodedInstruction* i)
+    {
+        var shift = ShiftOf(i->OperandSize);
         var target = (HostRegister)HomeOf(7);
         var count = (HostRegister)HomeOf(1);
         ParkLiveFlags();
-        _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0xF7, false, 0, HostRegister.Rsp, StateLayout.SystemFlags); // test
-        _c.Int32((int)RFlags.Df);
-        EmitColdBranch(0x85);
+        EmitLeaveIfDownward();
         if (i->Operation == Operation.Movs)
         {
             EmitStringOperand(HostRegister.Rsi, count, isStore: false, shift);
@@ -35,12 +61,7 @@ internal unsafe ref partial struct BlockTranslator
         _c.Move64(HostRegister.Rdi, HostRegister.Rcx);
         EmitMoveWord(T1, (int)count);
         _c.Byte(0xF3);
-        if (i->OperandSize == 2)
-        {
-            _c.Byte(0x66);
-        }
-
-        _c.Opcode(OpcodePrefix.None, OpcodeMap.Primary, i->Opcode, i->OperandSize == 8, 0, 0, 0);
+        EmitStringOpcode(i->Opcode, i->OperandSize);
         EmitAdvance(target, count, shift);
         if (i->Operation == Operation.Movs)
         {

@@ -54,6 +54,11 @@ internal static unsafe class FlagUse
             case Operation.Bt or Operation.Bts or Operation.Btr or Operation.Btc:
                 replaced = Carry;
                 return 0;
+
+            // Repeated ones without elements leave the flags alone.
+            case Operation.Cmps or Operation.Scas:
+                replaced = (i->Prefixes & (Prefixes.Rep | Prefixes.Repne)) == 0 ? All : 0;
+                return 0;
             case Operation.Setcc or Operation.Cmovcc or Operation.Jcc:
                 return OfCondition(i->Opcode & 15);
             case Operation.Clc or Operation.Stc:
@@ -100,7 +105,7 @@ internal static unsafe class FlagUse
                 return 0;
 
             // Divisions leave the flags alone here, as in the interpreter.
-            case Operation.Div or Operation.Idiv or Operation.Movs or Operation.Stos or Operation.Cld or Operation.Std or Operation.Cli
+            case Operation.Div or Operation.Idiv or Operation.Movs or Operation.Stos or Operation.Lods or Operation.Cld or Operation.Std or Operation.Cli
                 or Operation.Rdfsbase or Operation.Rdgsbase or Operation.Wrfsbase or Operation.Wrgsbase or Operation.MovFromControl
                 or Operation.Rdtsc or Operation.Rdtscp or Operation.Sti or Operation.Stac or Operation.Clac or Operation.Swapgs or Operation.MovFromSegment:
                 return 0;

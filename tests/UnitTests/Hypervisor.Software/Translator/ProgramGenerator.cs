@@ -224,7 +224,18 @@ internal static class ProgramGenerator
                 Emit(code, 0x48, 0x8D, 0x7B, (byte)random.Next(-64, 64)); // lea rdi, [rbx + n]
                 Emit(code, 0x48, 0x8D, 0x73, (byte)random.Next(-64, 64)); // lea rsi, [rbx + n]
                 Emit(code, 0xB9, (byte)random.Next(20), 0, 0, 0); // mov ecx, n
-                Emit(code, 0xF3, wide, (byte)(random.Next(2) == 0 ? 0xA4 + random.Next(2) : 0xAA + random.Next(2))); // rep movs, stos
+                if (random.Next(2) == 0)
+                {
+                    Emit(code, 0xF3, wide, (byte)(random.Next(2) == 0 ? 0xA4 + random.Next(2) : 0xAA + random.Next(2))); // rep movs, stos
+                }
+                else
+                {
+                    // Without a prefix, repe, repne.
+                    byte[] operations = [0xA4, 0xA5, 0xA6, 0xA7, 0xA6, 0xA7, 0xAA, 0xAB, 0xAC, 0xAD, 0xAE, 0xAF];
+                    Emit(code, random.Next(3) switch { 0 => [], 1 => [0xF3], _ => [0xF2] });
+                    Emit(code, wide, operations[random.Next(operations.Length)]);
+                }
+
                 break;
         }
     }

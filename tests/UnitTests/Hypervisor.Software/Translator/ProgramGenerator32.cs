@@ -229,7 +229,18 @@ internal sealed class ProgramGenerator32
                 Emit(0x8D, 0x7B, (byte)_random.Next(-64, 64)); // lea edi, [ebx + n]
                 Emit(0x8D, 0x73, (byte)_random.Next(-64, 64)); // lea esi, [ebx + n]
                 Emit(0xB9, (byte)_random.Next(20), 0, 0, 0); // mov ecx, n
-                Emit(0xF3, (byte)(_random.Next(2) == 0 ? 0xA4 + _random.Next(2) : 0xAA + _random.Next(2))); // rep movs, stos
+                if (_random.Next(2) == 0)
+                {
+                    Emit(0xF3, (byte)(_random.Next(2) == 0 ? 0xA4 + _random.Next(2) : 0xAA + _random.Next(2))); // rep movs, stos
+                }
+                else
+                {
+                    // Without a prefix, repe, repne.
+                    byte[] operations = [0xA4, 0xA5, 0xA6, 0xA7, 0xA6, 0xA7, 0xAA, 0xAB, 0xAC, 0xAD, 0xAE, 0xAF];
+                    Emit(_random.Next(3) switch { 0 => [], 1 => [0xF3], _ => [0xF2] });
+                    Emit(operations[_random.Next(operations.Length)]);
+                }
+
                 break;
         }
     }
