@@ -7,7 +7,9 @@ using Vitro.Tests;
 
 namespace Vitro.Benchmarks;
 
-/// <summary>A partition of one processor in 64-bit mode that runs a few bytes of code, with no devices. RBX holds the address of its data.</summary>
+/// <summary>
+/// A partition of one processor in 64-bit mode that runs a few bytes of code, with no devices but what it is given. RBX holds the address of its data.
+/// </summary>
 internal sealed class LoopPartition : IDisposable
 {
     internal const int DataAddress = 0x20000;
@@ -18,8 +20,8 @@ internal sealed class LoopPartition : IDisposable
     private readonly VmClock _clock = new(TimeProvider.System);
     private readonly IPartition _partition;
 
-    /// <summary>Creates it on the engine's usual way of execution, or a given one.</summary>
-    internal LoopPartition(ReadOnlySpan<byte> code, IExecutionFactory? execution = null, ulong address = CodeAddress)
+    /// <summary>Creates it on the engine's usual way of execution, or a given one, and without devices, or with given ones.</summary>
+    internal LoopPartition(ReadOnlySpan<byte> code, IExecutionFactory? execution = null, ulong address = CodeAddress, IInterceptHandler? devices = null)
     {
         _gpa = new GpaSpace(_ram);
         _gpa.TryWrite(address, code);
@@ -32,7 +34,7 @@ internal sealed class LoopPartition : IDisposable
             VirtualProcessorCount = 1,
             Cpuid = engine.GetSupportedCpuid(),
             Clock = _clock,
-            Intercepts = empty,
+            Intercepts = devices ?? empty,
             InterruptControllers = [empty],
         };
         _partition = execution == null ? engine.CreatePartition(options) : new SoftwarePartition(options, execution);
