@@ -41,8 +41,8 @@ internal sealed unsafe partial class Mmu
     private readonly ulong* _huge;
     private readonly byte* _openBus;
 
-    // A set that is never filled: while alignment is checked every access takes the slow path.
-    private readonly TlbEntry* _noEntries;
+    // A set that is never filled: while alignment is checked every access takes the slow path. Null until that happens.
+    private TlbEntry* _noEntries;
     private int _localCount;
     private int _globalCount;
     private ulong _stamp = 1;
@@ -82,8 +82,6 @@ internal sealed unsafe partial class Mmu
             _sets[i] = new TlbEntry { Tag = TlbEntry.EmptyTag };
         }
 
-        _noEntries = (TlbEntry*)NativeMemory.AlignedAlloc((nuint)(TlbEntry.SetSize * sizeof(TlbEntry)), 4096);
-        new Span<TlbEntry>(_noEntries, TlbEntry.SetSize).Fill(new TlbEntry { Tag = TlbEntry.EmptyTag });
         _second = (SecondEntry*)NativeMemory.AlignedAlloc((nuint)(SecondSets * SecondWays * sizeof(SecondEntry)), 64);
         NativeMemory.Clear(_second, (nuint)(SecondSets * SecondWays * sizeof(SecondEntry)));
         _slots = (byte*)NativeMemory.AllocZeroed(SlotCount);
@@ -122,6 +120,12 @@ internal sealed unsafe partial class Mmu
     public void SelectSets()
     {
         _checksAlignment = _state->Cpl == 3 && (_state->SystemFlags & RFlags.Ac) != 0 && (_state->Cr0 & ControlBits.Cr0AlignmentMask) != 0;
+        if (_checksAlignment && _noEntries == null)
+        {
+            _noEntries = (TlbEntry*)NativeMemory.AlignedAlloc((nuint)(TlbEntry.SetSize * sizeof(TlbEntry)), 4096);
+            new Span<TlbEntry>(_noEntries, TlbEntry.SetSize).Fill(new TlbEntry { Tag = TlbEntry.EmptyTag });
+        }
+
         // Translated code chooses between these: STAC and CLAC between the kernel's two pairs, SYSCALL, SYSRET and IRET between privileges.
         var suspendedSets = (_state->Cr4 & ControlBits.Cr4Smap) != 0 ? KernelAcSets : KernelSets;
         _state->SuspendedLoadTlb = _sets + (suspendedSets * TlbEntry.SetSize);

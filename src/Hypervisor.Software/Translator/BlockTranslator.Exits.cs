@@ -164,9 +164,17 @@ internal unsafe ref partial struct BlockTranslator
     // Displacements that are patched while others run are aligned.
     private void AlignDisplacement(int opcodeLength)
     {
-        while ((((nuint)_c.Cursor + (nuint)opcodeLength) & 3) != 0)
+        switch (((nuint)_c.Cursor + (nuint)opcodeLength) & 3)
         {
-            _c.Byte(0x90);
+            case 1:
+                _c.Bytes([0x0F, 0x1F, 0x00]);
+                break;
+            case 2:
+                _c.Bytes([0x66, 0x90]);
+                break;
+            case 3:
+                _c.Byte(0x90);
+                break;
         }
     }
 

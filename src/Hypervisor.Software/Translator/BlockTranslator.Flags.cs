@@ -15,7 +15,7 @@ internal unsafe ref partial struct BlockTranslator
         _lastVector = -1;
         _lastX87 = -1;
         var last = _instructions + _count - 1;
-        var live = LiveAtEnd(last);
+        var live = IsEndCertain(last) ? LazyFlags.All : LiveAtEnd(last);
         for (var n = _count - 1; n >= 0; n--)
         {
             var read = ReadFlags(_instructions + n, out var replaced);
@@ -43,6 +43,31 @@ internal unsafe ref partial struct BlockTranslator
 
         replaced = 0;
         return LazyFlags.All;
+    }
+
+    // Whether what follows the block may as well want all flags: it ends with a conditional branch on flags that an instruction before
+    // has just set, and nothing between them destroys any. So end most blocks, and looking ahead costs as much as translating them.
+    private readonly bool IsEndCertain(DecodedInstruction* last)
+    {
+        if (last->Operation != Operation.Jcc)
+        {
+            return false;
+        }
+
+        for (var i = last - 1; i >= _instructions; i--)
+        {
+            switch (i->Operation)
+            {
+                case Operation.Mov or Operation.Lea or Operation.Movzx or Operation.Movsx when i->Operation == Operation.Lea || !i->IsMemory:
+                    continue;
+                case Operation.Add or Operation.Sub or Operation.Cmp or Operation.Or or Operation.And or Operation.Xor or Operation.Test:
+                    return true;
+                default:
+                    return false;
+            }
+        }
+
+        return false;
     }
 
     private readonly uint LiveAtEnd(DecodedInstruction* last)
