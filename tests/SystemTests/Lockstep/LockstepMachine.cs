@@ -13,8 +13,8 @@ using Vitro.WorkerProcess;
 namespace Vitro.SystemTests.Lockstep;
 
 /// <summary>
-/// A machine of one processor that runs on the test's thread: time passes when the test says so, and nothing in it happens on
-/// another thread. It has the chipset and the hypervisor interface but no VMBus devices, whose hosts have threads of their own.
+/// A machine that runs on the test's thread: time passes when the test says so, nothing in it happens on another thread, and of several
+/// processors one runs at a time, the one that the test chooses. It has the chipset and the hypervisor interface but no VMBus devices, whose hosts have threads of their own.
 /// </summary>
 internal sealed unsafe class LockstepMachine : IDisposable
 {
@@ -34,7 +34,7 @@ internal sealed unsafe class LockstepMachine : IDisposable
         var chipset = new StandardChipset(
             new ChipsetOptions
             {
-                ProcessorCount = 1,
+                ProcessorCount = definition.ProcessorCount,
                 Clock = _clock,
                 PowerEvents = power,
                 LowMemoryBytes = _ram.LowRamSize,
@@ -48,7 +48,7 @@ internal sealed unsafe class LockstepMachine : IDisposable
         chipset.SerialPorts[0]!.Connect(null);
         var options = new HypervisorInterfaceOptions
         {
-            VirtualProcessorCount = 1,
+            VirtualProcessorCount = definition.ProcessorCount,
             Interrupts = chipset.LocalApics,
             Notifications = power,
             ApicTimerFrequency = (ulong)LocalApic.TimerFrequency,
@@ -59,7 +59,7 @@ internal sealed unsafe class LockstepMachine : IDisposable
             new PartitionOptions
             {
                 Gpa = Gpa,
-                VirtualProcessorCount = 1,
+                VirtualProcessorCount = definition.ProcessorCount,
                 Cpuid = Cpuid(options.Features),
                 Clock = _clock,
                 Intercepts = new Listener(this, new InterceptRouter(ports, chipset, hypervisor)),
@@ -77,7 +77,10 @@ internal sealed unsafe class LockstepMachine : IDisposable
 
     internal GpaSpace Gpa { get; }
 
-    internal SoftwareVirtualProcessor Processor { get; }
+    internal ReadOnlySpan<SoftwareVirtualProcessor> Processors => _partition.Processors;
+
+    /// <summary>The one that runs; to the others it is the only one in guest code, so that nothing waits for them.</summary>
+    internal SoftwareVirtualProcessor Processor { get; private set; }
 
     internal VpState* State => Processor.State;
 
@@ -87,7 +90,22 @@ internal sealed unsafe class LockstepMachine : IDisposable
     /// <summary>Lets time pass; timers that fall due ask the processor for interrupts.</summary>
     internal void Advance(TimeSpan time) => _time.Advance(time);
 
-    /// <summary>Serves what is requested: interrupts are delivered.</summary>
+    /// <summary>Whether a processor has instructions to execute, or may when it is served.</summary>
+    internal bool HasWork(int processor)
+    {
+        var state = Processors[processor].State;
+        return state->Activity == (uint)VpActivity.Running || (state->Requests & ~(uint)VpRequest.Pause) != 0;
+    }
+
+    /// <summary>Has another processor run.</summary>
+    internal void Switch(int processor)
+    {
+        Processor.LeaveGuest();
+        Processor = Processors[processor];
+        Processor.EnterGuest();
+    }
+
+    /// <summary>Serves what is requested of the processor: interrupts are delivered.</summary>
     internal void Serve()
     {
         while ((State->Requests & ~(uint)VpRequest.Pause) != 0 && Processor.ServiceRequests(out _))

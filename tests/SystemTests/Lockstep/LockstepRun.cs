@@ -14,7 +14,7 @@ namespace Vitro.SystemTests.Lockstep;
 /// <summary>
 /// Two machines of the same definition: the first runs translated code up to its next look at requests, the second interprets
 /// one instruction after the other until its registers are those of the first. Then time passes on both, by the instructions
-/// that the first has executed, and interrupts arrive on both at this same place.
+/// that the first has executed, and interrupts arrive on both at this same place. Several processors take turns, at the same places on both.
 /// </summary>
 /// <remarks>
 /// General registers and RIP are compared each time, all other registers and memory now and then. The arithmetic flags are when an
@@ -27,6 +27,7 @@ internal sealed unsafe class LockstepRun : IDisposable
     private const ulong HaltedStep = 50_000;
     private const ulong StateInterval = 1 << 16;
     private const int Margin = 4096;
+    private const ulong Turn = 50;
     private const int TraceLength = 24;
     private const ulong FlagBits = LazyFlags.All;
 
@@ -37,7 +38,8 @@ internal sealed unsafe class LockstepRun : IDisposable
     private readonly byte[] _instruction = new byte[15];
     private readonly LockstepFlags _flags = new();
     private ulong _steps;
-    private ulong _counted;
+    private readonly ulong[] _counted;
+    private int _current;
     private ulong _unspent;
     private ulong _quanta;
 
@@ -45,6 +47,7 @@ internal sealed unsafe class LockstepRun : IDisposable
     {
         _translated = new LockstepMachine(definition, new TranslatorFactory());
         _interpreted = new LockstepMachine(definition, new InterpreterFactory());
+        _counted = new ulong[definition.ProcessorCount];
     }
 
     /// <summary>Instructions that the interpreter has executed.</summary>
@@ -63,17 +66,19 @@ internal sealed unsafe class LockstepRun : IDisposable
         var seen = 0;
         while (_steps < instructions)
         {
-            if (_translated.State->Activity == (uint)VpActivity.Halted)
+            if (!Choose())
             {
                 Advance(HaltedStep);
-            }
-            else if (RunQuantum() is { } difference)
-            {
-                return difference;
+                continue;
             }
 
             _translated.Serve();
             _interpreted.Serve();
+            if (_translated.State->Activity == (uint)VpActivity.Running && RunQuantum() is { } difference)
+            {
+                return difference;
+            }
+
             if (++_quanta % StateInterval == 0 && CompareStates() is { } other)
             {
                 return other;
@@ -98,6 +103,32 @@ internal sealed unsafe class LockstepRun : IDisposable
         _interpreted.Dispose();
     }
 
+    // The processor that goes on: another one after each turn, or when the present one has nothing to do. False when none has.
+    private bool Choose()
+    {
+        var count = _counted.Length;
+        var first = _quanta % Turn == 0 ? 1 : 0;
+        for (var i = first; i < first + count; i++)
+        {
+            var next = (_current + i) % count;
+            if (!_translated.HasWork(next))
+            {
+                continue;
+            }
+
+            if (next != _current)
+            {
+                _current = next;
+                _translated.Switch(next);
+                _interpreted.Switch(next);
+            }
+
+            return true;
+        }
+
+        return false;
+    }
+
     private string? RunQuantum()
     {
         var state = _translated.State;
@@ -111,8 +142,8 @@ internal sealed unsafe class LockstepRun : IDisposable
             _translated.Step();
         }
 
-        var executed = state->InstructionCount - _counted;
-        _counted = state->InstructionCount;
+        var executed = state->InstructionCount - _counted[_current];
+        _counted[_current] = state->InstructionCount;
         var firstStep = _steps;
         for (var step = 0UL; step < executed + Margin; step++)
         {
@@ -252,10 +283,12 @@ internal sealed unsafe class LockstepRun : IDisposable
     }
 
     /// <summary>All registers but the arithmetic flags.</summary>
-    private string? CompareStates()
+    private string? CompareStates() => Enumerable.Range(0, _counted.Length).Select(CompareStates).FirstOrDefault(difference => difference != null);
+
+    private string? CompareStates(int processor)
     {
-        var first = _translated.Processor.GetState();
-        var second = _interpreted.Processor.GetState();
+        var first = _translated.Processors[processor].GetState();
+        var second = _interpreted.Processors[processor].GetState();
         var text = new StringBuilder();
         foreach (var property in typeof(VirtualProcessorState).GetProperties())
         {
@@ -275,7 +308,7 @@ internal sealed unsafe class LockstepRun : IDisposable
             }
         }
 
-        return text.Length == 0 ? null : $"After {_steps} instructions registers differ:\n{text}";
+        return text.Length == 0 ? null : $"After {_steps} instructions registers of processor {processor} differ:\n{text}";
     }
 
     /// <summary>
@@ -313,7 +346,7 @@ internal sealed unsafe class LockstepRun : IDisposable
         var text = new StringBuilder();
         text.Append(
             CultureInfo.InvariantCulture,
-            $"After {_steps} instructions the interpreter does not come where translated code came. The serial port ends with:\n");
+            $"After {_steps} instructions the interpreter, on processor {_current}, does not come where translated code came. The serial port ends with:\n");
         text.AppendLine(Serial[Math.Max(0, Serial.Length - 300)..]);
         text.AppendLine("register: before, translated, interpreted");
         for (var i = 0; i <= 16; i++)

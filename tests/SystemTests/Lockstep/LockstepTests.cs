@@ -1,4 +1,5 @@
 using Vitro.Configuration;
+using Vitro.SystemTests.BareMetal;
 using Vitro.SystemTests.Linux;
 using Xunit;
 
@@ -9,6 +10,17 @@ public sealed class LockstepTests(ITestOutputHelper output)
 {
     [Fact]
     public void The_kernel_begins_to_boot_on_both_alike() => Compare(20_000_000);
+
+    [Fact]
+    public void Processors_that_share_memory_and_change_code_do_so_on_both_alike()
+    {
+        using var run = new LockstepRun(TestKernel.Define("smp", processors: 2));
+        var difference = run.Run("DONE", 100_000_000);
+        output.WriteLine($"{run.Instructions} instructions; serial port:\n{run.Serial}");
+        Assert.True(difference is null, difference);
+        Assert.Contains("DONE", run.Serial, StringComparison.Ordinal);
+        Assert.DoesNotContain("FAIL", run.Serial, StringComparison.Ordinal);
+    }
 
     [Fact]
     public void The_kernel_boots_to_a_shell_on_both_alike()
