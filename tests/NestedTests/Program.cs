@@ -7,8 +7,8 @@ using Vitro.SystemTests;
 
 // Runs inside an emulated machine with SVM. Arguments: what to run, each "cases" (the engine's cases, "cases:TEXT" those
 // whose name has the text), "boot:N" (the whole guest on N processors) or "move:N:ENGINE" (the guest begun on that engine,
-// saved and gone on with under the other one, and back), "bench" (against QEMU, whose files are in /peer). A line for each, and
-// one at the end that whoever reads the console waits for. "serve:linux" and "serve:exits" are the machines of "bench".
+// saved and gone on with under the other one, and back), "bench:exits", "bench:boot" or "bench:disk" (against QEMU, whose files are in /peer). A line for each, and
+// one at the end that whoever reads the console waits for. "serve:exits" and "serve:linux" are the machines of these.
 var failed = 0;
 foreach (var argument in args)
 {
@@ -37,7 +37,12 @@ foreach (var argument in args)
                 Guest(moved) with { Engine = first }, "/tmp/guest.vmrs", [second, first], _ => null, line => Console.WriteLine("STEP " + line), patience: 10));
             break;
         case "bench":
-            await RunAsync("the benchmark against QEMU", PeerBenchmark.RunAsync);
+            await RunAsync($"the benchmark of {parts[1]} against QEMU", parts[1] switch
+            {
+                "exits" => PeerBenchmark.RunExitsAsync,
+                "boot" => PeerBenchmark.RunBootAsync,
+                _ => PeerBenchmark.RunDiskAsync,
+            });
             break;
         case "serve":
             await ServedMachine.RunAsync(parts[1] == "exits" ? Exits() : Guest(1));

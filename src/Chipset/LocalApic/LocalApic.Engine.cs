@@ -109,12 +109,16 @@ public sealed partial class LocalApic
         var unit = ApicTimer.TickNanoseconds * ApicTimer.DivisorOf(divide);
         var left = Get(page, CurrentCount);
         var now = _clock.Nanoseconds;
+
+        // A count that has come to its end may be an interrupt that the kernel keeps aside until the processor runs again: its
+        // registers do not tell. It is due then, as the kernel itself takes such registers; one too many does a guest no harm,
+        // whereas one that does not start its next count before this interrupt would never have another.
         _timer.Load(
             mode > ApicTimerMode.TscDeadline ? ApicTimerMode.OneShot : mode,
             initial,
             divide,
             Math.Max(0, now - ((initial - Math.Min(left, initial)) * unit)),
-            initial == 0 || left == 0 ? long.MaxValue : now + (left * unit));
+            initial == 0 ? long.MaxValue : now + (left * unit));
     }
 
     private static void Put(byte[] page, int register, uint value) =>

@@ -1,16 +1,21 @@
+using System.Diagnostics;
 using System.Globalization;
+using Spectre.Console;
 
 namespace Vitro.Benchmarks.Kvm;
 
 /// <summary>
-/// The KVM engine against QEMU's on the same KVM, in an emulated machine with SVM whose time is the number of instructions executed:
-/// exits, boot, memory, disk requests.
+/// The KVM engine against QEMU's on the same KVM, in emulated machines with SVM: exits, boot, memory, disk requests. Their time is
+/// the number of instructions executed, but for the disk requests.
 /// </summary>
 internal static class KvmBenchmark
 {
     private const string Recipe = "tests/NestedTests/bench";
     private const string PeerName = "qemu-system-x86_64 -accel kvm";
-    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(40);
+
+    // Each part has an emulated machine of its own, so that one which comes to no end does not take the other's values along.
+    private static readonly (string Name, TimeSpan Limit)[] Parts =
+        [("exits", TimeSpan.FromMinutes(10)), ("boot", TimeSpan.FromMinutes(20)), ("disk", TimeSpan.FromMinutes(20))];
 
     // The name that the emulated machine tells, what people read, and which way is better.
     private static readonly (string Name, string Text, MeasureKind Kind)[] Rows =
@@ -26,17 +31,62 @@ internal static class KvmBenchmark
 
     internal static async Task<int> RunAsync(CancellationToken cancellationToken)
     {
-        using var machine = GuestProcess.Start(Recipe, []);
-        await machine.WaitForAsync("CASES DONE", Limit, cancellationToken);
-        var told = machine.Output.Split('\n').Select(line => line.TrimEnd().Split(' ')).Where(words => words is ["MEASURE", _, _, _, _]).ToList();
-        BenchmarkReport.Publish("kvm", [.. Rows.Select(row => Make(told, row.Name, row.Text, row.Kind))]);
-        return machine.Output.Contains("CASES DONE failed 0", StringComparison.Ordinal) ? 0 : 1;
+        var told = new List<string[]>();
+        var isWhole = true;
+        foreach (var (part, limit) in Parts)
+        {
+            isWhole &= await RunAsync(part, limit, told, cancellationToken);
+        }
+
+        BenchmarkReport.Publish("kvm", [.. Rows.Select(row => Make(told, row.Name, row.Text, row.Kind)).OfType<Measure>()]);
+        return isWhole ? 0 : 1;
     }
 
-    private static Measure Make(List<string[]> told, string name, string text, MeasureKind kind)
+    private static async Task<bool> RunAsync(string part, TimeSpan limit, List<string[]> told, CancellationToken cancellationToken)
+    {
+        var started = Stopwatch.GetTimestamp();
+        using var machine = Process.Start(new ProcessStartInfo(Recipe, [part]) { RedirectStandardOutput = true, UseShellExecute = false })!;
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        patience.CancelAfter(limit);
+        var isWhole = false;
+        try
+        {
+            while (await machine.StandardOutput.ReadLineAsync(patience.Token) is { } line)
+            {
+                var words = line.TrimEnd().Split(' ');
+                if (words is ["MEASURE", _, _, _, _])
+                {
+                    told.Add(words);
+                }
+
+                // The rest is the emulated machine's firmware and kernel.
+                if (words[0] is "MEASURE" or "MISSING" or "CASE" or "CASES")
+                {
+                    AnsiConsole.WriteLine($"{Stopwatch.GetElapsedTime(started):mm\\:ss} {line.TrimEnd()}");
+                    isWhole |= line.StartsWith("CASES DONE failed 0", StringComparison.Ordinal);
+                }
+            }
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            AnsiConsole.WriteLine($"'{part}' did not end in {limit.TotalMinutes:0} minutes.");
+        }
+        finally
+        {
+            if (!machine.HasExited)
+            {
+                machine.Kill(entireProcessTree: true);
+            }
+        }
+
+        return isWhole;
+    }
+
+    private static Measure? Make(List<string[]> told, string name, string text, MeasureKind kind)
     {
         var mine = told.Where(words => words[1] == name).ToList();
-        return new Measure(text, mine.Count == 0 ? "" : mine[0][2], kind, Values(mine, "ours"), Values(mine, "peer"), PeerName);
+        List<double> ours = Values(mine, "ours"), peer = Values(mine, "peer");
+        return ours.Count == 0 && peer.Count == 0 ? null : new Measure(text, mine[0][2], kind, ours, peer, PeerName);
     }
 
     private static List<double> Values(List<string[]> told, string side) =>

@@ -32,14 +32,18 @@ internal static class MovingBodies
         Action<string> tell,
         int patience = 1)
     {
+        // A slow machine executes as little as a million of the guest's instructions a second: a round must have few, and waiting
+        // for one must not take most of the time, which a program started ten times a second would.
         var limit = 60 * patience;
+        var blocks = Math.Max(1, 16 / patience);
+        var pause = (0.1 * patience).ToString(CultureInfo.InvariantCulture);
         double uptime;
         string processor;
         await using (var shell = await LinuxShell.BootAsync(definition))
         {
             await shell.RunAsync(
-                "dd if=/dev/urandom of=/var/lib/data bs=64k count=16 2>/dev/null; busybox md5sum < /var/lib/data > /var/lib/sum; sync; dmesg -C", limit);
-            await shell.RunAsync($"({Work}) > /tmp/log 2>&1 & until [ -e /tmp/rounds ]; do sleep 0.1; done", limit);
+                $"dd if=/dev/urandom of=/var/lib/data bs=64k count={blocks} 2>/dev/null; busybox md5sum < /var/lib/data > /var/lib/sum; sync; dmesg -C", limit);
+            await shell.RunAsync($"({Work}) > /tmp/log 2>&1 & until [ -e /tmp/rounds ]; do sleep {pause}; done", limit);
             processor = await shell.RunAsync(Processor, limit);
             uptime = await UptimeAsync(shell, limit);
             tell($"works under {shell.Machine.EngineName}");
@@ -59,11 +63,11 @@ internal static class MovingBodies
             var before = await RoundsAsync(shell, limit);
             Check.That(await UptimeAsync(shell, limit) - uptime is >= 0 and < 300, "the guest's running time stood still");
             var expected = time.GetUtcNow().ToUnixTimeSeconds();
-            var clock = await shell.RunAsync($"until [ $(date +%s) -ge {expected} ]; do sleep 0.1; done; date +%s", limit);
+            var clock = await shell.RunAsync($"until [ $(date +%s) -ge {expected} ]; do sleep {pause}; done; date +%s", limit);
             Check.That(long.Parse(clock, CultureInfo.InvariantCulture) - expected is >= 0 and < 300, "the guest's clock is right");
             Check.Equal(processor, await shell.RunAsync(Processor, limit));
             tell($"clock and processor are right, {before} rounds done");
-            await shell.RunAsync($"until [ $(cat /tmp/rounds) -gt {before + 1} ]; do sleep 0.1; done", limit);
+            await shell.RunAsync($"until read n < /tmp/rounds && [ $n -gt {before + 1} ]; do sleep {pause}; done", limit);
             if (number + 1 < stops.Count)
             {
                 uptime = await UptimeAsync(shell, limit);

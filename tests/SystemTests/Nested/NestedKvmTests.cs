@@ -9,8 +9,8 @@ public sealed class NestedKvmTests
     public async Task The_engine_holds_in_every_case() => await RunAsync(TimeSpan.FromMinutes(6), "cases");
 
     [Fact]
-    public async Task The_guest_boots_with_every_device_bound_on_one_and_two_processors() =>
-        await RunAsync(TimeSpan.FromMinutes(15), "boot:1", "boot:2");
+    public async Task The_guest_boots_with_every_device_bound_on_one_two_and_four_processors() =>
+        await RunAsync(TimeSpan.FromMinutes(20), "boot:1", "boot:2", "boot:4");
 
     [Fact]
     public async Task The_guest_moves_to_the_software_engine_and_back_in_the_middle_of_disk_writes()
