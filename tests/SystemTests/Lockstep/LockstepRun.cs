@@ -34,6 +34,7 @@ internal sealed unsafe class LockstepRun : IDisposable
     private readonly LockstepMachine _translated;
     private readonly LockstepMachine _interpreted;
     private readonly ulong[] _trace = new ulong[TraceLength];
+    private readonly ulong[] _firstSteps = new ulong[TraceLength];
     private readonly ulong[] _start = new ulong[17];
     private readonly byte[] _instruction = new byte[15];
     private readonly LockstepFlags _flags = new();
@@ -149,6 +150,11 @@ internal sealed unsafe class LockstepRun : IDisposable
         {
             var rip = _interpreted.State->Rip;
             _trace[_steps++ % TraceLength] = rip;
+            if (step < TraceLength)
+            {
+                _firstSteps[step] = rip;
+            }
+
             if (_flags.IsAny && _flags.Follow(rip, CodeOf(rip)) is { } wrong)
             {
                 return $"{wrong}\n{Describe()}";
@@ -357,6 +363,8 @@ internal sealed unsafe class LockstepRun : IDisposable
             text.AppendLine(CultureInfo.InvariantCulture, $"{name,-4} {_start[i],16:x} {first,16:x} {second,16:x}{(first == second ? "" : " *")}");
         }
 
+        text.AppendLine(CultureInfo.InvariantCulture, $"CR2: translated {_translated.State->Cr2:x}, interpreted {_interpreted.State->Cr2:x}");
+        text.AppendLine("The interpreter's first steps: " + string.Join(' ', _firstSteps.Select(address => address.ToString("x", CultureInfo.InvariantCulture))));
         text.AppendLine("Code from where both were equal:");
         Disassemble(text, _start[16]);
         text.AppendLine("Code where the translated code stopped:");
