@@ -66,12 +66,6 @@ internal static partial class Libc
     [LibraryImport("libc", EntryPoint = "read", SetLastError = true)]
     internal static partial nint Read(int fd, ref ulong buffer, nuint count);
 
-    [LibraryImport("libc", EntryPoint = "pread", SetLastError = true)]
-    internal static partial nint Pread(int fd, ref byte buffer, nuint count, long offset);
-
-    [LibraryImport("libc", EntryPoint = "pwrite", SetLastError = true)]
-    internal static partial nint Pwrite(int fd, ref readonly byte buffer, nuint count, long offset);
-
     [StructLayout(LayoutKind.Sequential)]
     internal struct Itimerspec
     {

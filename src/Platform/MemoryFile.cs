@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Vitro.Platform;
 
 /// <summary>An anonymous memory file (memfd) mapped once, readable and writable, into this process.</summary>
@@ -51,46 +49,7 @@ public sealed class MemoryFile : IDisposable
             throw error;
         }
 
-        // Best effort: transparent huge pages make the software engine's memory accesses cheaper.
-        _ = Libc.Madvise(address, (nuint)length, Libc.MadvHugePage);
         return new MemoryFile(fd, address, length);
-    }
-
-    /// <summary>Copies from the file. Unlike a read through the mapping, this gives no host memory to what was never written.</summary>
-    public void Read(ulong offset, Span<byte> bytes)
-    {
-        CheckRange(offset, (ulong)bytes.Length);
-        while (!bytes.IsEmpty)
-        {
-            var count = Libc.Pread(_fd, ref MemoryMarshal.GetReference(bytes), (nuint)bytes.Length, (long)offset);
-            if (count <= 0)
-            {
-                throw PlatformException.Last("pread");
-            }
-
-            bytes = bytes[(int)count..];
-            offset += (ulong)count;
-        }
-    }
-
-    /// <summary>
-    /// Copies into the file. Where nothing was written yet, this is many times cheaper than a store through the mapping, which
-    /// costs a page fault each.
-    /// </summary>
-    public void Write(ulong offset, ReadOnlySpan<byte> bytes)
-    {
-        CheckRange(offset, (ulong)bytes.Length);
-        while (!bytes.IsEmpty)
-        {
-            var count = Libc.Pwrite(_fd, ref MemoryMarshal.GetReference(bytes), (nuint)bytes.Length, (long)offset);
-            if (count <= 0)
-            {
-                throw PlatformException.Last("pwrite");
-            }
-
-            bytes = bytes[(int)count..];
-            offset += (ulong)count;
-        }
     }
 
     /// <inheritdoc/>
@@ -102,14 +61,6 @@ public sealed class MemoryFile : IDisposable
             _ = Libc.Close(_fd);
             _fd = -1;
             Address = 0;
-        }
-    }
-
-    private void CheckRange(ulong offset, ulong length)
-    {
-        if (offset > Length || length > Length - offset)
-        {
-            throw new ArgumentOutOfRangeException(nameof(offset));
         }
     }
 }
