@@ -5,10 +5,10 @@ enum { PUSH, LOAD, STORE, ADD, SUB, MUL, AND, SHR, LESS, JUMP_IF, JUMP, HALT };
 
 uint64_t bytecode(void)
 {
-    // for (i = 0; i < 1500000; i++) { sum = sum * 3 + i; if (sum & 1) sum = sum - (i >> 2); }
+    // for (i = 0; i < 6000000; i++) { sum = sum * 3 + i; if (sum & 1) sum = sum - (i >> 2); }
     static const int64_t code[] = {
         PUSH, 0, STORE, 0, PUSH, 1, STORE, 1,
-        LOAD, 0, PUSH, 1500000, LESS, JUMP_IF, 17, HALT, 0,
+        LOAD, 0, PUSH, 6000000, LESS, JUMP_IF, 17, HALT, 0,
         LOAD, 1, PUSH, 3, MUL, LOAD, 0, ADD, STORE, 1,
         LOAD, 1, PUSH, 1, AND, JUMP_IF, 36, JUMP, 46,
         LOAD, 1, LOAD, 0, PUSH, 2, SHR, SUB, STORE, 1,

@@ -14,7 +14,7 @@ uint64_t matrix(void)
             a[i][j] = (double)(next_random(&random) % 1000) / 500 - 1;
             b[i][j] = (double)(next_random(&random) % 1000) / 500 - 1;
         }
-    for (int round = 0; round < 6; round++) {
+    for (int round = 0; round < 10; round++) {
         memset(c, 0, sizeof c);
         for (int i = 0; i < N; i++)
             for (int k = 0; k < N; k++)

@@ -14,7 +14,7 @@ uint64_t quicksort(void)
 {
     static uint32_t values[COUNT];
     uint64_t random = 2463534242u, sum = 0;
-    for (int round = 0; round < 3; round++) {
+    for (int round = 0; round < 5; round++) {
         for (int i = 0; i < COUNT; i++)
             values[i] = (uint32_t)next_random(&random);
         qsort(values, COUNT, sizeof *values, compare);

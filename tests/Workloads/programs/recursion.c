@@ -22,5 +22,5 @@ static __attribute__((noinline)) uint32_t queens(uint32_t all, uint32_t columns,
 
 uint64_t recursion(void)
 {
-    return fibonacci(32) * 31 + ackermann(2, 2000) * 7 + queens((1u << 10) - 1, 0, 0, 0);
+    return fibonacci(36) * 31 + ackermann(2, 3000) * 7 + queens((1u << 13) - 1, 0, 0, 0);
 }

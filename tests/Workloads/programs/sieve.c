@@ -8,7 +8,7 @@ static uint8_t composite[LIMIT];
 uint64_t sieve(void)
 {
     uint64_t sum = 0;
-    for (int round = 0; round < 3; round++) {
+    for (int round = 0; round < 8; round++) {
         memset(composite, 0, sizeof composite);
         for (uint32_t i = 2; i < LIMIT; i++) {
             if (composite[i])

@@ -27,7 +27,7 @@ uint64_t strings(void)
         for (int j = 0; j < n; j++)
             words[i][j] = (char)('a' + next_random(&random) % 26);
     }
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < 180; round++) {
         for (int i = 0; i < 4096; i++) {
             copy(buffer, words[i]);
             sum += length(buffer);

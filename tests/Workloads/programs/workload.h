@@ -1,4 +1,5 @@
-// What the programs share. Each computes for some 0.1 s on a processor of 2020 and returns a sum that depends on all its work.
+// What the programs share. Each computes for 0.1 s or more on a processor of 2020, so that starting it and translating it weigh little, and
+// returns a sum that depends on all its work.
 #ifndef WORKLOAD_H
 #define WORKLOAD_H
 #include <stddef.h>
