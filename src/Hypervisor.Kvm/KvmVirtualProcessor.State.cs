@@ -219,7 +219,6 @@ internal sealed unsafe partial class KvmVirtualProcessor
     /// <inheritdoc/>
     public void Inspect(InspectNode node)
     {
-        node.Value("exit", _run->ExitReason.ToString());
         var counters = node.Child("counters");
         counters.Value("port_io", Counters.PortIo);
         counters.Value("mmio", Counters.Mmio);
@@ -229,9 +228,18 @@ internal sealed unsafe partial class KvmVirtualProcessor
         counters.Value("dirty_ring_full", Counters.DirtyRingFull);
         counters.Value("interrupt_windows", Counters.Windows);
 
-        // The shared page holds them as of the last exit; asking the kernel would wait for a running guest.
-        ref readonly var registers = ref _run->Registers;
-        node.Child("registers").Hex("rip", registers.Rip).Hex("rsp", registers.Rsp).Hex("rax", registers.Rax).Hex("rflags", registers.Rflags);
+        lock (_sharedPage)
+        {
+            if (_runMapping.Address == 0)
+            {
+                return;
+            }
+
+            // The shared page holds them as of the last exit; asking the kernel would wait for a running guest.
+            node.Value("exit", _run->ExitReason.ToString());
+            ref readonly var registers = ref _run->Registers;
+            node.Child("registers").Hex("rip", registers.Rip).Hex("rsp", registers.Rsp).Hex("rax", registers.Rax).Hex("rflags", registers.Rflags);
+        }
     }
 
     private VpActivity ReadActivity()

@@ -24,6 +24,9 @@ internal sealed unsafe partial class KvmVirtualProcessor : IVirtualProcessor, ID
     private readonly ILocalInterruptController _external;
     private readonly KvmRun* _run;
     private readonly FileMapping _runMapping;
+
+    // Between the end of the shared page and who inspects, at any time and on any thread.
+    private readonly Lock _sharedPage = new();
     private int _cancelled;
     private int _inKernel;
     private int _threadId;
@@ -134,7 +137,11 @@ internal sealed unsafe partial class KvmVirtualProcessor : IVirtualProcessor, ID
     /// <inheritdoc/>
     public void Dispose()
     {
-        _runMapping.Dispose();
+        lock (_sharedPage)
+        {
+            _runMapping.Dispose();
+        }
+
         File.Dispose();
     }
 

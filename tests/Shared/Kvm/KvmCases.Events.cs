@@ -299,14 +299,13 @@ internal static partial class KvmCases
     private static void LostMemory()
     {
         using var machine = new KvmMachine();
-        using var lost = MemoryFile.Create("lost", 1 << 20);
+        using var file = File.Create(Path.GetTempFileName(), 4096, FileOptions.DeleteOnClose);
+        file.SetLength(1 << 20);
+        using var lost = FileMapping.Create((int)file.SafeFileHandle.DangerousGetHandle(), 1 << 20, "mmap of the lost memory");
         machine.Gpa.Map(new GpaRegion(KvmMachine.Unbacked, 1 << 20, lost.Address, GpaAccess.Read | GpaAccess.Write));
 
         // The file is cut behind the mapping's back: what was promised is not there.
-        using (var file = File.Open($"/proc/self/fd/{lost.FileDescriptor}", FileMode.Open, FileAccess.ReadWrite))
-        {
-            file.SetLength(0);
-        }
+        file.SetLength(0);
 
         machine.StartLong([0xBF, 0, 0, 0, 0x30, 0x8B, 0x07, .. Stop]); // mov edi,0x30000000; mov eax,[rdi]
         var exit = KvmMachine.RunToEnd(machine.Processor);

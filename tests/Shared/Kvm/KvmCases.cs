@@ -1,3 +1,4 @@
+using Vitro.Foundation;
 using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Kvm;
 using Vitro.Hypervisor.Vid;
@@ -52,6 +53,7 @@ internal static partial class KvmCases
         ("an instruction that the host's KVM cannot fetch ends the run with its reason and place", InternalError),
         ("memory of large pages is the guest's, and more than the host has is refused", LargePages),
         ("memory that the host cannot give ends the run in words", LostMemory),
+        ("a machine that is gone can be inspected", InspectAfterEnd),
         ("CPUID is what the machine was promised", Cpuid),
     ];
 
@@ -276,6 +278,18 @@ internal static partial class KvmCases
         half.RunToStop();
         var guest = half.Processor.GetState().Gpr[0];
         Check.That(before <= guest && guest <= half.Partition.ReadTsc(), "the counter is the partition's");
+    }
+
+    private static void InspectAfterEnd()
+    {
+        var machine = new KvmMachine();
+        var processor = machine.Processor;
+        machine.StartLong(Stop);
+        machine.RunToStop();
+        machine.Dispose();
+        var node = new InspectNode();
+        processor.Inspect(node);
+        Check.Equal(1L, (long)node.Find("counters/port_io")!);
     }
 
     private static void Cpuid()
