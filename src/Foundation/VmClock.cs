@@ -26,6 +26,7 @@ public sealed class VmClock : IDisposable
     private long _origin;
     private long _pausedAt = -1;
     private long _armedFor = long.MaxValue;
+    private Func<ulong>? _reference;
 
     /// <summary>Creates a running clock at zero.</summary>
     public VmClock(TimeProvider timeProvider)
@@ -56,7 +57,14 @@ public sealed class VmClock : IDisposable
     public long? MonotonicOrigin => _isStopwatch && Volatile.Read(ref _pausedAt) < 0 ? _firstTick + Volatile.Read(ref _origin) : null;
 
     /// <summary>The partition reference time in units of 100 ns (TLFS, "Partition Reference Time").</summary>
-    public ulong ReferenceTime => (ulong)Nanoseconds / 100;
+    public ulong ReferenceTime
+    {
+        get
+        {
+            var paused = Volatile.Read(ref _pausedAt);
+            return paused < 0 && Volatile.Read(ref _reference) is { } reference ? reference() : (ulong)(paused < 0 ? Nanoseconds : paused) / 100;
+        }
+    }
 
     /// <summary>The host's wall clock, which a guest reads through the RTC and time synchronisation.</summary>
     public DateTimeOffset WallClock => _timeProvider.GetUtcNow();
@@ -67,6 +75,18 @@ public sealed class VmClock : IDisposable
     /// <summary>Creates a timer that is not armed.</summary>
     public VmTimer CreateTimer(Action callback) => new(this, callback);
 
+    /// <summary>
+    /// Has the reference time come from elsewhere while the clock runs, for engines that keep it themselves; null takes that back. The
+    /// two drift apart by what the host's clock is corrected, until a pause, from which on the clock stands where the reference time stood.
+    /// </summary>
+    /// <param name="source">The reference time in units of 100 ns; called on any thread.</param>
+    public void FollowReference(Func<ulong>? source) => Volatile.Write(ref _reference, source);
+
+    /// <summary>The clock's time, in nanoseconds, at which the reference time will be so much.</summary>
+    /// <param name="referenceTime">Units of 100 ns, at most a hundredth of <see cref="long.MaxValue"/>.</param>
+    public long AtReference(ulong referenceTime) =>
+        Volatile.Read(ref _reference) is null ? (long)referenceTime * 100 : Nanoseconds + (((long)referenceTime - (long)ReferenceTime) * 100);
+
     /// <summary>Stops time; timers do not fire.</summary>
     public void Pause()
     {
@@ -74,7 +94,8 @@ public sealed class VmClock : IDisposable
         {
             if (_pausedAt < 0)
             {
-                Volatile.Write(ref _pausedAt, HostNanoseconds() - _origin);
+                var now = _reference is { } reference ? (long)reference() * 100 : HostNanoseconds() - _origin;
+                Volatile.Write(ref _pausedAt, now);
                 Rearm();
             }
         }

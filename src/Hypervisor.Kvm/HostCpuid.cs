@@ -20,14 +20,19 @@ internal static unsafe class HostCpuid
     private const uint SteadyTsc = 1u << 8;
 
     /// <summary>What the host's KVM supports.</summary>
-    internal static CpuidTable Read(KvmFile device)
+    internal static CpuidTable Read(KvmFile device) => Read(device, KvmRequest.GetSupportedCpuid);
+
+    /// <summary>The leaves of the Hyper-V interface that the host's kernel can stand for by itself (KVM_CAP_SYS_HYPERV_CPUID).</summary>
+    internal static CpuidTable ReadHyperv(KvmFile device) => Read(device, KvmRequest.GetSupportedHypervCpuid);
+
+    private static CpuidTable Read(KvmFile device, ulong request)
     {
         var buffer = new byte[8 + (MaximumEntries * sizeof(KvmCpuidEntry))];
         var table = new CpuidTable();
         fixed (byte* bytes = buffer)
         {
             *(int*)bytes = MaximumEntries;
-            device.Call("Asking what CPUID the host supports", KvmRequest.GetSupportedCpuid, bytes);
+            device.Call("Asking what CPUID the host supports", request, bytes);
             var entries = (KvmCpuidEntry*)(bytes + 8);
             for (var i = 0; i < Math.Min(*(int*)bytes, MaximumEntries); i++)
             {

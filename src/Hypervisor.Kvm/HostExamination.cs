@@ -36,6 +36,9 @@ internal sealed class HostExamination
     /// <summary>The host's kernel can carry out hypercalls itself.</summary>
     internal bool HasKernelHypercalls { get; private set; }
 
+    /// <summary>The host's kernel can keep the reference time and synthetic timers itself.</summary>
+    internal bool HasKernelTimers { get; private set; }
+
     /// <summary>Rate in Hz of a guest's time stamp counter; null when no guest could be made.</summary>
     internal ulong? TscFrequency { get; private set; }
 
@@ -113,6 +116,7 @@ internal sealed class HostExamination
             ? $"Steady; the host's clock source is '{source}'."
             : $"Not steady, since the host's clock source is '{source}': guests read the time by leaving their code, which is slower."));
         HasKernelHypercalls = KernelHypercalls.IsOffered(device);
+        HasKernelTimers = KernelTimers.IsOffered(device);
         var missing = ExplainMissing(device.Extent);
         if (Add(missing is null, "capabilities", missing ?? "All that the engine needs."))
         {

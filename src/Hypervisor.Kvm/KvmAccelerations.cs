@@ -15,6 +15,7 @@ internal sealed record KvmAccelerations
     private const string DirtyRingName = "dirty-ring";
     private const string KernelHypercallsName = "kernel-hypercalls";
     private const string IrqFdName = "irqfd";
+    private const string KernelTimersName = "kernel-timers";
 
     /// <summary>Writes to ports that need no answer are gathered in the kernel until the guest leaves for another reason.</summary>
     internal bool CoalescedWrites { get; init; } = true;
@@ -27,6 +28,9 @@ internal sealed record KvmAccelerations
 
     /// <summary>An interrupt message that is sent often is given by adding to an event counter.</summary>
     internal bool IrqFd { get; init; } = true;
+
+    /// <summary>The kernel keeps the reference time and the synthetic timers in direct mode.</summary>
+    internal bool KernelTimers { get; init; } = true;
 
     /// <summary>What the environment leaves.</summary>
     internal static KvmAccelerations Choose() => Choose(Environment.GetEnvironmentVariable(Variable));
@@ -44,7 +48,8 @@ internal sealed record KvmAccelerations
                 DirtyRingName => chosen with { DirtyRing = false },
                 KernelHypercallsName => chosen with { KernelHypercalls = false },
                 IrqFdName => chosen with { IrqFd = false },
-                _ => throw new HypervisorException($"{Variable} names '{name}': use {CoalescedWritesName}, {DirtyRingName}, {KernelHypercallsName} or {IrqFdName}, or several with commas between."),
+                KernelTimersName => chosen with { KernelTimers = false },
+                _ => throw new HypervisorException($"{Variable} names '{name}': use {CoalescedWritesName}, {DirtyRingName}, {KernelHypercallsName}, {IrqFdName} or {KernelTimersName}, or several with commas between."),
             };
         }
 

@@ -27,14 +27,14 @@ public sealed class KvmEngine : IHypervisorEngine
 
     /// <inheritdoc/>
     /// <remarks>
-    /// The local APIC's timer is in the host's kernel; a synthetic timer would leave the guest for this process at every
-    /// tick. Where the host's own time stamp counter is not steady the guest is not told to rely on its one. Hypercalls take the
+    /// Where the host's kernel has no synthetic timers they would leave the guest for this process at every tick, and the local APIC's timer, which is in
+    /// the kernel, is all that guests are told of. Where the host's own time stamp counter is not steady the guest is not told to rely on its one. Hypercalls take the
     /// place of what the guest would do by itself only where the host's kernel carries them out.
     /// </remarks>
     public HypervFeatures Features => new()
     {
-        SyntheticTimers = false,
-        DirectTimers = false,
+        SyntheticTimers = HasKernelTimers,
+        DirectTimers = HasKernelTimers,
         TscInvariant = HasSteadyTsc,
         ReferenceTscPage = HasSteadyTsc,
         ClusterIpi = FlushesTranslations,
@@ -43,6 +43,8 @@ public sealed class KvmEngine : IHypervisorEngine
 
     /// <inheritdoc/>
     public bool FlushesTranslations => _examination.Value.HasKernelHypercalls && (_accelerations ?? KvmAccelerations.Choose()).KernelHypercalls;
+
+    private bool HasKernelTimers => _examination.Value.HasKernelTimers && (_accelerations ?? KvmAccelerations.Choose()).KernelTimers;
 
     private bool HasSteadyTsc => _examination.Value.HasSteadyTsc;
 

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Vitro.Foundation;
 using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Kvm.Interop;
+using Vitro.Hypervisor.Tlfs;
 using Vitro.Hypervisor.Vid;
 
 namespace Vitro.Hypervisor.Kvm;
@@ -26,6 +27,7 @@ internal sealed unsafe class KvmPartition : IPartition
     private readonly KvmTimeStampCounter _tsc;
     private readonly CoalescedWrites? _coalesced;
     private readonly KernelHypercalls? _hypercalls;
+    private readonly KernelTimers? _timers;
     private ulong? _stoppedTsc;
 
     internal KvmPartition(KvmFile device, PartitionOptions options, KvmAccelerations accelerations)
@@ -59,6 +61,9 @@ internal sealed unsafe class KvmPartition : IPartition
 
             _hypercalls = accelerations.KernelHypercalls ? KernelHypercalls.TryCreate(_vm, _processors) : null;
 
+            _timers = accelerations.KernelTimers && TryEnableTimers(device) ? new KernelTimers(_vm, _processors) : null;
+            MsrFilter.Install(_vm, referenceTime: _timers is not null, timers: false);
+
             // The processors' counters were started together.
             TscOffset = _processors[0].TscOffset;
             _tsc = KvmTimeStampCounter.Create(_vm, _processors, options.TscFrequency);
@@ -87,6 +92,9 @@ internal sealed unsafe class KvmPartition : IPartition
 
     /// <inheritdoc/>
     public IEngineLocalApics LocalApics => _apics;
+
+    /// <inheritdoc/>
+    public IEngineTimers? Timers => _timers;
 
     /// <summary>The host's KVM has system management mode, with memory in it.</summary>
     internal bool HasSystemManagement { get; }
@@ -169,7 +177,7 @@ internal sealed unsafe class KvmPartition : IPartition
     public void Inspect(InspectNode node)
     {
         node.Value("tscFrequency", (long)TscFrequency);
-        node.Value("kernelHypercalls", _hypercalls is not null).Value("interruptEvents", _apics.EventCount);
+        node.Value("kernelHypercalls", _hypercalls is not null).Value("kernelTimers", _timers is not null).Value("interruptEvents", _apics.EventCount);
         foreach (var processor in _processors)
         {
             processor.Inspect(node.Child("vp" + processor.Index));
@@ -196,6 +204,11 @@ internal sealed unsafe class KvmPartition : IPartition
     private bool TryEnableDirtyRings() =>
         _vm.Extent(KvmCapability.DirtyLogRing) >= DirtyRing.Size && _vm.TryEnable(KvmCapability.DirtyLogRing, DirtyRing.Size);
 
+    // A guest that was not promised the timers finds none, as everywhere.
+    private bool TryEnableTimers(KvmFile device) =>
+        HypervCpuid.FeaturesOf(Options.Cpuid) is { SyntheticTimers: true, DirectTimers: true } && KernelTimers.IsOffered(device)
+        && _processors.All(static processor => processor.File.TryEnable(KvmCapability.HypervSynic2));
+
     private void PrepareMachine()
     {
         var identity = IdentityMapAddress;
@@ -204,6 +217,5 @@ internal sealed unsafe class KvmPartition : IPartition
         _vm.Enable(KvmCapability.SplitIrqChip, KvmLocalApics.PinCount);
         _vm.Enable(KvmCapability.ExceptionPayload, 1);
         _vm.Enable(KvmCapability.UserSpaceMsr, MsrFilter.ExitReason);
-        MsrFilter.Install(_vm);
     }
 }

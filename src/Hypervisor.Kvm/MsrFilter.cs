@@ -3,8 +3,8 @@ using Vitro.Hypervisor.Kvm.Interop;
 namespace Vitro.Hypervisor.Kvm;
 
 /// <summary>
-/// Makes every synthetic MSR of the Hyper-V interface leave the guest, whatever the host's KVM knows of them itself. All
-/// other MSRs are KVM's.
+/// Makes the synthetic MSRs of the Hyper-V interface leave the guest, whatever the host's KVM knows of them itself, but for those that
+/// <see cref="KernelTimers"/> gives to it. All other MSRs are KVM's.
 /// </summary>
 internal static unsafe class MsrFilter
 {
@@ -15,14 +15,40 @@ internal static unsafe class MsrFilter
     private const uint Writes = 2;
     private const uint First = 0x4000_0000;
     private const int Count = 0x200;
+    private const int ReferenceCounter = 0x20;
+    private const int FirstTimerConfig = 0xB0;
+    private const int LastTimerCount = 0xB7;
 
-    internal static void Install(KvmFile vm)
+    /// <summary>Sets the filter. When it returns no access goes by the one before; thread-safe.</summary>
+    /// <param name="vm">The machine.</param>
+    /// <param name="referenceTime">The kernel answers reads of the reference counter.</param>
+    /// <param name="timers">The kernel answers reads of the synthetic timers' registers and takes writes of their counts.</param>
+    internal static void Install(KvmFile vm, bool referenceTime, bool timers)
     {
         // A bit that is clear denies the access, and a denied one leaves the guest.
-        var denied = stackalloc byte[Count / 8];
-        new Span<byte>(denied, Count / 8).Clear();
+        var reads = stackalloc byte[Count / 8];
+        var writes = stackalloc byte[Count / 8];
+        new Span<byte>(reads, Count / 8).Clear();
+        new Span<byte>(writes, Count / 8).Clear();
+        if (referenceTime)
+        {
+            Allow(reads, ReferenceCounter);
+        }
+
+        for (var msr = FirstTimerConfig; timers && msr <= LastTimerCount; msr++)
+        {
+            Allow(reads, msr);
+            if ((msr & 1) != 0)
+            {
+                Allow(writes, msr);
+            }
+        }
+
         var filter = default(KvmMsrFilter);
-        filter.Ranges[0] = new KvmMsrFilterRange { Flags = Reads | Writes, Base = First, Count = Count, Bitmap = (nint)denied };
+        filter.Ranges[0] = new KvmMsrFilterRange { Flags = Reads, Base = First, Count = Count, Bitmap = (nint)reads };
+        filter.Ranges[1] = new KvmMsrFilterRange { Flags = Writes, Base = First, Count = Count, Bitmap = (nint)writes };
         vm.Call("Filtering the synthetic MSRs", KvmRequest.SetMsrFilter, ref filter);
     }
+
+    private static void Allow(byte* bits, int msr) => bits[msr / 8] |= (byte)(1 << (msr % 8));
 }

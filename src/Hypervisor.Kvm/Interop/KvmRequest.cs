@@ -11,6 +11,7 @@ internal static class KvmRequest
     internal const ulong CheckExtension = 0xAE03;
     internal const ulong GetVcpuMmapSize = 0xAE04;
     internal const ulong GetSupportedCpuid = Read | Write | 0x0008_AE05;
+    internal const ulong GetSupportedHypervCpuid = Read | Write | 0x0008_AEC1;
 
     internal const ulong CreateVcpu = 0xAE41;
     internal const ulong GetDirtyLog = Write | 0x0010_AE42;
@@ -19,6 +20,8 @@ internal static class KvmRequest
     internal const ulong SetIdentityMapAddress = Write | 0x0008_AE48;
     internal const ulong RegisterCoalescedZone = Write | 0x0010_AE67;
     internal const ulong SetGsiRouting = Write | 0x0008_AE6A;
+    internal const ulong SetClock = Write | 0x0030_AE7B;
+    internal const ulong GetClock = Read | 0x0030_AE7C;
     internal const ulong AssignIrqFd = Write | 0x0020_AE76;
     internal const ulong EnableCapability = Write | 0x0068_AEA3;
     internal const ulong SignalMsi = Write | 0x0020_AEA5;
@@ -77,6 +80,7 @@ internal enum KvmCapability : uint
     SyncRegisters = 74,
     SignalMsi = 77,
     ReadOnlyMemory = 81,
+    HypervTime = 96,
     SystemManagement = 117,
     AddressSpaces = 118,
     SplitIrqChip = 121,
@@ -90,6 +94,7 @@ internal enum KvmCapability : uint
     UserSpaceMsr = 188,
     MsrFilter = 189,
     EnforceParavirtualCpuid = 190,
+    SystemHypervCpuid = 191,
     DirtyLogRing = 192,
 }
 

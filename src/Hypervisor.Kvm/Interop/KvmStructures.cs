@@ -219,6 +219,13 @@ internal struct KvmSignalBinding
     internal uint Flags;
 }
 
+/// <summary>struct kvm_clock_data; of the rest only the kernel says something.</summary>
+[StructLayout(LayoutKind.Sequential, Size = 48)]
+internal struct KvmClock
+{
+    internal ulong Nanoseconds;
+}
+
 /// <summary>struct kvm_enable_cap.</summary>
 [StructLayout(LayoutKind.Sequential, Size = 104)]
 internal struct KvmEnableCapability

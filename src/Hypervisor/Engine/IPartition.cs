@@ -28,6 +28,9 @@ public interface IPartition : IInspectable, IDisposable
     /// <summary>The engine's own local APICs; null when it uses the machine's (<see cref="PartitionOptions.InterruptControllers"/>).</summary>
     IEngineLocalApics? LocalApics => null;
 
+    /// <summary>The engine's own reference time and timers; null when it has none, and then the hypervisor interface's serve.</summary>
+    IEngineTimers? Timers => null;
+
     /// <summary>
     /// Says that one-byte writes to a port may come late, if in order: before the next intercept of any processor, before a
     /// processor's run ends, and otherwise within 100 ms. They may come on any thread. An engine that leaves the guest at a high

@@ -17,28 +17,20 @@ namespace Vitro.Hypervisor.Tlfs;
 public sealed class HypervisorInterface : IVirtualDevice
 {
     private readonly SynicProcessor[] _synics;
-    private readonly SyntheticTimer[][] _timers;
+    private readonly SyntheticTimers _timers;
+    private readonly VmClock _clock;
     private readonly SynicPorts _ports;
     private readonly SyntheticMsrs _msrs;
     private readonly HypercallDispatcher _hypercalls;
+    private IEngineTimers? _engineTimers;
     private bool _attached;
 
     /// <summary>Creates a stopped, reset interface.</summary>
     public HypervisorInterface(GpaSpace gpa, VmClock clock, HypervisorInterfaceOptions options)
     {
-        _synics = new SynicProcessor[options.VirtualProcessorCount];
-        _timers = new SyntheticTimer[options.VirtualProcessorCount][];
-        for (var vp = 0; vp < _synics.Length; vp++)
-        {
-            var synic = new SynicProcessor(gpa, clock, options.Interrupts, vp);
-            _synics[vp] = synic;
-            _timers[vp] = new SyntheticTimer[SynicProcessor.TimerCount];
-            for (var i = 0; i < SynicProcessor.TimerCount; i++)
-            {
-                _timers[vp][i] = new SyntheticTimer(synic, options.Interrupts, clock, vp, i, options.Features.DirectTimers);
-            }
-        }
-
+        _clock = clock;
+        _synics = [.. Enumerable.Range(0, options.VirtualProcessorCount).Select(vp => new SynicProcessor(gpa, clock, options.Interrupts, vp))];
+        _timers = new SyntheticTimers(_synics, clock, options);
         _ports = new SynicPorts(_synics);
         _msrs = new SyntheticMsrs(gpa, clock, options, _synics, _timers);
         _hypercalls = new HypercallDispatcher(gpa, _ports, options.Interrupts);
@@ -59,6 +51,8 @@ public sealed class HypervisorInterface : IVirtualDevice
         _msrs.Attach(partition);
         _ports.Attach(partition);
         _hypercalls.Attach(partition);
+        _timers.Attach(partition);
+        _engineTimers = partition.Timers;
         _attached = true;
     }
 
@@ -89,30 +83,31 @@ public sealed class HypervisorInterface : IVirtualDevice
             throw new InvalidOperationException("The hypervisor interface needs its partition before it starts.");
         }
 
+        if (_engineTimers is { } engine)
+        {
+            engine.SetReferenceTime(_clock.ReferenceTime);
+            _clock.FollowReference(() => engine.ReferenceTime);
+        }
+
         _msrs.Start();
         foreach (var synic in _synics)
         {
             synic.Start();
         }
 
-        foreach (var timer in _timers.SelectMany(static timers => timers))
-        {
-            timer.Start();
-        }
+        _timers.Start();
     }
 
     /// <inheritdoc/>
     public ValueTask StopAsync()
     {
-        foreach (var timer in _timers.SelectMany(static timers => timers))
-        {
-            timer.Stop();
-        }
-
+        _timers.Stop();
         foreach (var synic in _synics)
         {
             synic.Stop();
         }
+
+        _clock.FollowReference(null);
 
         return ValueTask.CompletedTask;
     }
@@ -126,10 +121,7 @@ public sealed class HypervisorInterface : IVirtualDevice
             synic.Reset();
         }
 
-        foreach (var timer in _timers.SelectMany(static timers => timers))
-        {
-            timer.Reset();
-        }
+        _timers.Reset();
     }
 
     /// <inheritdoc/>
@@ -142,10 +134,7 @@ public sealed class HypervisorInterface : IVirtualDevice
             writer.Group(Tag.Processor, inner =>
             {
                 inner.Group(ProcessorTag.Synic, _synics[vp].Save);
-                foreach (var timer in _timers[vp])
-                {
-                    inner.Group(ProcessorTag.Timer, timer.Save);
-                }
+                _timers.Save(vp, save => inner.Group(ProcessorTag.Timer, save));
             });
         }
     }
@@ -166,10 +155,7 @@ public sealed class HypervisorInterface : IVirtualDevice
             foreach (var (vp, processor) in processors.Index())
             {
                 _synics[vp].Restore(processor.Group(ProcessorTag.Synic));
-                foreach (var (index, timer) in processor.Groups(ProcessorTag.Timer).Take(SynicProcessor.TimerCount).Index())
-                {
-                    _timers[vp][index].Restore(timer);
-                }
+                _timers.Restore(vp, processor.Groups(ProcessorTag.Timer));
             }
         }
         catch (SavedStateException)
@@ -189,10 +175,7 @@ public sealed class HypervisorInterface : IVirtualDevice
         {
             var processor = processors.Child(vp.ToString(System.Globalization.CultureInfo.InvariantCulture));
             processor.Child("synic", _synics[vp]);
-            for (var i = 0; i < SynicProcessor.TimerCount; i++)
-            {
-                processor.Child("timer" + i, _timers[vp][i]);
-            }
+            _timers.Inspect(vp, processor);
         }
     }
 

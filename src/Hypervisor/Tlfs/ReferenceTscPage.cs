@@ -7,6 +7,7 @@ using Vitro.Hypervisor.Vid;
 namespace Vitro.Hypervisor.Tlfs;
 
 /// <summary>The reference TSC page: sequence, scale and offset in guest memory, from which guests compute the time themselves.</summary>
+/// <remarks>An engine that keeps the reference time itself makes the content too, and the register's value is passed on to it.</remarks>
 internal sealed class ReferenceTscPage(GpaSpace gpa, VmClock clock) : IInspectable
 {
     private const int ScaleOffset = 8;
@@ -29,19 +30,26 @@ internal sealed class ReferenceTscPage(GpaSpace gpa, VmClock clock) : IInspectab
     internal void Attach(IPartition partition) => _partition = partition;
 
     /// <summary>Writes the register; false when the page is not writable memory.</summary>
-    internal bool TryWriteRegister(ulong value)
+    internal bool TryWriteRegister(int vp, ulong value)
     {
         lock (_gate)
         {
-            if ((value & SyntheticMsr.PageEnable) != 0)
+            var isEnabled = (value & SyntheticMsr.PageEnable) != 0;
+            if (isEnabled && !GuestPage.TryGet(gpa, value & SyntheticMsr.PageAddress, GuestMemory.PageSize, out _))
             {
-                var address = value & SyntheticMsr.PageAddress;
-                if (!GuestPage.TryGet(gpa, address, GuestMemory.PageSize, out _))
+                return false;
+            }
+
+            if (_partition?.Timers is { } engine)
+            {
+                if (!engine.TrySetReferenceTscPage(vp, value))
                 {
                     return false;
                 }
-
-                Publish(address);
+            }
+            else if (isEnabled)
+            {
+                Publish(value & SyntheticMsr.PageAddress);
             }
 
             Volatile.Write(ref _register, value);
@@ -54,7 +62,11 @@ internal sealed class ReferenceTscPage(GpaSpace gpa, VmClock clock) : IInspectab
     {
         lock (_gate)
         {
-            if ((_register & SyntheticMsr.PageEnable) != 0)
+            if (_partition?.Timers is { } engine)
+            {
+                engine.TrySetReferenceTscPage(0, _register);
+            }
+            else if ((_register & SyntheticMsr.PageEnable) != 0)
             {
                 Publish(_register & SyntheticMsr.PageAddress);
             }
@@ -79,6 +91,10 @@ internal sealed class ReferenceTscPage(GpaSpace gpa, VmClock clock) : IInspectab
 
         // Readers that see 0 take the counter MSR instead; those that see a change of the sequence start again.
         ref var sequence = ref MemoryMarshal.AsRef<uint>(page);
+
+        // Whoever made the page before, an engine perhaps, a reader is to see another sequence.
+        var last = Volatile.Read(ref sequence);
+        last = last == 0 ? _sequence : last;
         Volatile.Write(ref sequence, 0);
         Interlocked.MemoryBarrier();
         var partition = _partition ?? throw new InvalidOperationException("No partition is attached.");
@@ -88,7 +104,7 @@ internal sealed class ReferenceTscPage(GpaSpace gpa, VmClock clock) : IInspectab
         {
             BinaryPrimitives.WriteUInt64LittleEndian(page[ScaleOffset..], _scale.Scale);
             BinaryPrimitives.WriteInt64LittleEndian(page[OffsetOffset..], _scale.Offset);
-            _sequence = _sequence >= uint.MaxValue - 1 ? 1 : _sequence + 1;
+            _sequence = last >= uint.MaxValue - 1 ? 1 : last + 1;
             Interlocked.MemoryBarrier();
             Volatile.Write(ref sequence, _sequence);
         }

@@ -12,7 +12,7 @@ internal sealed partial class SyntheticMsrs : IInspectable
     private readonly VmClock _clock;
     private readonly HypervisorInterfaceOptions _options;
     private readonly SynicProcessor[] _synics;
-    private readonly SyntheticTimer[][] _timers;
+    private readonly SyntheticTimers _timers;
     private readonly HypercallPage _hypercallPage;
     private readonly ReferenceTscPage _referenceTsc;
     private readonly GuestCrash _crash;
@@ -21,7 +21,7 @@ internal sealed partial class SyntheticMsrs : IInspectable
     private ulong _tscInvariantControl;
 
     internal SyntheticMsrs(
-        GpaSpace gpa, VmClock clock, HypervisorInterfaceOptions options, SynicProcessor[] synics, SyntheticTimer[][] timers)
+        GpaSpace gpa, VmClock clock, HypervisorInterfaceOptions options, SynicProcessor[] synics, SyntheticTimers timers)
     {
         _gpa = gpa;
         _clock = clock;
@@ -96,8 +96,7 @@ internal sealed partial class SyntheticMsrs : IInspectable
                 value = _synics[vp].ReadSint((int)(msr - SyntheticMsr.Sint0));
                 return true;
             case >= SyntheticMsr.Stimer0Config and <= SyntheticMsr.Stimer3Count when _options.Features.SyntheticTimers:
-                var timer = Timer(vp, msr);
-                value = IsTimerCount(msr) ? timer.Count : timer.Config;
+                value = _timers.Read(vp, msr);
                 return true;
             case >= SyntheticMsr.CrashP0 and <= SyntheticMsr.CrashP4 when _options.Features.GuestCrash:
                 value = _crash.Read((int)(msr - SyntheticMsr.CrashP0));
@@ -130,7 +129,7 @@ internal sealed partial class SyntheticMsrs : IInspectable
 
                 return true;
             case SyntheticMsr.ReferenceTsc:
-                return _options.Features.ReferenceTscPage && _referenceTsc.TryWriteRegister(value);
+                return _options.Features.ReferenceTscPage && _referenceTsc.TryWriteRegister(vp, value);
             case SyntheticMsr.Eoi when _options.Apic is { } apic:
                 return apic.TryEndInterrupt(vp);
             case SyntheticMsr.Icr when _options.Apic is { } apic:
@@ -152,7 +151,7 @@ internal sealed partial class SyntheticMsrs : IInspectable
             case >= SyntheticMsr.Sint0 and <= SyntheticMsr.Sint15:
                 return _synics[vp].TryWriteSint((int)(msr - SyntheticMsr.Sint0), value);
             case >= SyntheticMsr.Stimer0Config and <= SyntheticMsr.Stimer3Count when _options.Features.SyntheticTimers:
-                return TryWriteTimer(vp, msr, value);
+                return _timers.TryWrite(vp, msr, value);
             case >= SyntheticMsr.CrashP0 and <= SyntheticMsr.CrashP4 when _options.Features.GuestCrash:
                 _crash.Write((int)(msr - SyntheticMsr.CrashP0), value);
                 return true;
@@ -187,21 +186,6 @@ internal sealed partial class SyntheticMsrs : IInspectable
     {
         node.Child("hypercallPage", _hypercallPage).Child("referenceTsc", _referenceTsc).Child("crash", _crash);
         node.Hex("tscInvariantControl", _tscInvariantControl);
-    }
-
-    private static bool IsTimerCount(uint msr) => (msr & 1) != 0;
-
-    private SyntheticTimer Timer(int vp, uint msr) => _timers[vp][(msr - SyntheticMsr.Stimer0Config) / 2];
-
-    private bool TryWriteTimer(int vp, uint msr, ulong value)
-    {
-        if (!IsTimerCount(msr))
-        {
-            return Timer(vp, msr).TryWriteConfig(value);
-        }
-
-        Timer(vp, msr).WriteCount(value);
-        return true;
     }
 
     // Nothing is ever written to the page (its only use here would be lazy EOI), so its content is the guest's own.

@@ -25,6 +25,7 @@ internal static partial class KvmCases
         ("the hypercall page calls from the kernel in 64-bit mode only", Hypercalls),
         ("the kernel carries out hypercalls that it can and gives up the others", KernelHypercalls),
         ("a signal with an event counter does not leave the guest for this process", BoundSignal),
+        ("the kernel keeps the reference time and direct timers", KernelTimers),
         ("a bitmap of written pages names the pages written", () => DirtyLog(ring: false)),
         ("a ring of written pages names the pages written", () => DirtyLog(ring: true)),
         ("a guest that writes more pages than a ring holds goes on", DirtyRingFull),

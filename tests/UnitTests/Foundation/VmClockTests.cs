@@ -57,6 +57,26 @@ public sealed class VmClockTests
     }
 
     [Fact]
+    public void A_reference_time_from_elsewhere_counts_for_deadlines_and_is_where_a_pause_stands()
+    {
+        using var clock = new VmClock(_time);
+        var reference = 5_000UL;
+        clock.FollowReference(() => reference);
+        Assert.Equal(5_000UL, clock.ReferenceTime);
+        Assert.Equal(100_000, clock.AtReference(6_000));
+
+        clock.Pause();
+        reference = 9_000;
+        Assert.Equal(500_000, clock.Nanoseconds);
+        Assert.Equal(5_000UL, clock.ReferenceTime);
+
+        clock.FollowReference(null);
+        clock.Resume();
+        Assert.Equal(5_000UL, clock.ReferenceTime);
+        Assert.Equal(600_000, clock.AtReference(6_000));
+    }
+
+    [Fact]
     public void Rearming_without_end_keeps_the_last_deadline_only()
     {
         using var clock = new VmClock(_time);

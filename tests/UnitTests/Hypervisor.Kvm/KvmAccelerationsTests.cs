@@ -16,7 +16,7 @@ public sealed class KvmAccelerationsTests
     {
         Assert.Equal(new KvmAccelerations { DirtyRing = false }, KvmAccelerations.Choose("dirty-ring"));
         Assert.Equal(new KvmAccelerations { DirtyRing = false, CoalescedWrites = false }, KvmAccelerations.Choose("coalesced-writes, dirty-ring"));
-        Assert.Equal(new KvmAccelerations { KernelHypercalls = false, IrqFd = false }, KvmAccelerations.Choose("irqfd,kernel-hypercalls"));
+        Assert.Equal(new KvmAccelerations { KernelHypercalls = false, IrqFd = false, KernelTimers = false }, KvmAccelerations.Choose("irqfd,kernel-hypercalls,kernel-timers"));
     }
 
     [Fact]
@@ -24,6 +24,6 @@ public sealed class KvmAccelerationsTests
     {
         var error = Assert.Throws<HypervisorException>(() => KvmAccelerations.Choose("dirty-rings"));
         Assert.Contains("'dirty-rings'", error.Message, StringComparison.Ordinal);
-        Assert.Contains("coalesced-writes, dirty-ring, kernel-hypercalls or irqfd", error.Message, StringComparison.Ordinal);
+        Assert.Contains("coalesced-writes, dirty-ring, kernel-hypercalls, irqfd or kernel-timers", error.Message, StringComparison.Ordinal);
     }
 }

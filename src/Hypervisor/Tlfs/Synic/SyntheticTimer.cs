@@ -6,7 +6,8 @@ namespace Vitro.Hypervisor.Tlfs.Synic;
 /// <remarks>Thread-safe: registers change on the processor's thread, expiry runs on the clock's or the processor's.</remarks>
 internal sealed class SyntheticTimer : IInspectable
 {
-    private const ulong MaxReferenceTime = long.MaxValue / 100;
+    // Half of what nanoseconds can tell, so that the difference between two clocks does not overflow.
+    private const ulong MaxReferenceTime = long.MaxValue / 200;
 
     // A guest may ask for any period; a host thread that serves it must not drown. 200 us.
     private const ulong ShortestPeriod = 2000;
@@ -67,8 +68,7 @@ internal sealed class SyntheticTimer : IInspectable
             return false;
         }
 
-        // SINT 0 cannot be a timer's, and exception vectors cannot be interrupts: such a timer stays off.
-        if (config.IsDirect ? config.Vector < SintValue.FirstVector : config.Sint == 0)
+        if (!config.HasTarget)
         {
             config = config.WithEnabled(false);
         }
@@ -81,6 +81,33 @@ internal sealed class SyntheticTimer : IInspectable
 
         ExpireIfDue();
         return true;
+    }
+
+    /// <summary>Whether the timer is one of those that send messages, now or once its count is written.</summary>
+    internal bool WantsMessages
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _config is { IsDirect: false, HasTarget: true } && (_config.IsEnabled || _config.AutoEnable);
+            }
+        }
+    }
+
+    /// <summary>What an engine is to be given of a configuration; false when the timer would send messages, or direct mode is not offered.</summary>
+    internal bool TryGetDirect(ulong value, out ulong config)
+    {
+        var wanted = new TimerConfig(value & TimerConfig.DefinedBits);
+        config = wanted.HasTarget && wanted.IsDirect ? wanted.Raw : wanted.WithoutEnabling().Raw;
+        return wanted.IsDirect ? _directOffered : !wanted.HasTarget || !(wanted.IsEnabled || wanted.AutoEnable);
+    }
+
+    /// <summary>Takes registers from an engine; while the timer is stopped.</summary>
+    internal void Take(ulong config, ulong count, ulong now)
+    {
+        var taken = new TimerConfig(config & TimerConfig.DefinedBits);
+        Set(config, count, taken.IsPeriodic ? now + Math.Clamp(count, ShortestPeriod, MaxReferenceTime / 2) : count);
     }
 
     internal void WriteCount(ulong value)
@@ -172,7 +199,7 @@ internal sealed class SyntheticTimer : IInspectable
         }
         else if (_expiration > _clock.ReferenceTime)
         {
-            _wakeUp.Arm((long)_expiration * 100);
+            _wakeUp.Arm(_clock.AtReference(_expiration));
         }
     }
 
@@ -199,7 +226,7 @@ internal sealed class SyntheticTimer : IInspectable
             {
                 // Ticks that were missed are not made up for: the next one is the first that lies ahead.
                 _expiration += ((now - _expiration) / Period * Period) + Period;
-                _wakeUp.Arm((long)_expiration * 100);
+                _wakeUp.Arm(_clock.AtReference(_expiration));
             }
             else
             {
@@ -241,6 +268,11 @@ internal sealed class SyntheticTimer : IInspectable
         internal bool IsDirect => (Raw & 0x1000) != 0;
 
         internal int Sint => (int)(Raw >> 16) & 15;
+
+        /// <summary>SINT 0 cannot be a timer's, and exception vectors cannot be interrupts: such a timer stays off.</summary>
+        internal bool HasTarget => IsDirect ? Vector >= SintValue.FirstVector : Sint != 0;
+
+        internal TimerConfig WithoutEnabling() => new(Raw & ~(Enable | 8));
 
         internal TimerConfig WithEnabled(bool enabled) => new((Raw & ~Enable) | (enabled ? Enable : 0));
     }

@@ -19,8 +19,9 @@ internal sealed partial class TlfsFixture : IPartition, ISynicInterruptSink, IGu
     internal const byte Vector = 0xF3;
     private readonly GuestMemory _memory = GuestMemory.Create(1 << 20);
 
-    internal TlfsFixture(int processors = 2, HypervFeatures? features = null, bool start = true)
+    internal TlfsFixture(int processors = 2, HypervFeatures? features = null, bool start = true, IEngineTimers? timers = null)
     {
+        Timers = timers;
         Gpa = new GpaSpace(_memory);
         Clock = new VmClock(Time);
         Interface = new HypervisorInterface(Gpa, Clock, new HypervisorInterfaceOptions
@@ -59,6 +60,8 @@ internal sealed partial class TlfsFixture : IPartition, ISynicInterruptSink, IGu
     internal List<int> Flushes { get; } = [];
 
     internal bool CanFlush { get; set; } = true;
+
+    public IEngineTimers? Timers { get; }
 
     public IReadOnlyList<IVirtualProcessor> VirtualProcessors => [];
 
