@@ -204,7 +204,7 @@ internal struct TlbEntry
     public ulong Host;
 
     /// <summary>Entries a set, a power of two; the index is bits 12 and up of the linear address.</summary>
-    public const int SetSize = 32768;
+    public const int SetSize = 8192;
 
     /// <summary>The tag of an empty entry: no linear address is within a page of it.</summary>
     public const ulong EmptyTag = 0x8000_0000_0000_0000;

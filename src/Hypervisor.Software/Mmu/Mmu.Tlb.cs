@@ -278,13 +278,6 @@ internal sealed unsafe partial class Mmu
         }
     }
 
-    /// <summary>Empties the store entries of one page of RAM, which now holds code.</summary>
-    public void DropStores(byte* hostPage)
-    {
-        DropStores(hostPage, _localLog, _localCount);
-        DropStores(hostPage, _globalLog, _globalCount);
-    }
-
     /// <summary>Empties all first-level entries, so that every access comes through the slow path once.</summary>
     public void FlushFirstLevel()
     {
@@ -374,6 +367,7 @@ internal sealed unsafe partial class Mmu
         NativeMemory.Free(_globalLog);
         NativeMemory.Free(_contextStamps);
         NativeMemory.Free(_large);
+        FreeStoreChains();
         NativeMemory.Free(_huge);
         NativeMemory.AlignedFree(_rmwBuffer);
         NativeMemory.AlignedFree(_openBus);
@@ -478,23 +472,14 @@ internal sealed unsafe partial class Mmu
             }
         }
 
+        if (IsStoreSet(set) && _sets[slot].Host != (ulong)host)
+        {
+            Rechain((uint)slot, (ulong)host);
+        }
+
         _slots[slot] = mark;
         _sets[slot].Host = (ulong)host;
         _sets[slot].Tag = linear & PageMask;
-    }
-
-    private static bool IsStoreSet(int set) => set < FetchSets && (set & 1) != 0;
-
-    // What is filled is in a log.
-    private void DropStores(byte* hostPage, uint* log, int count)
-    {
-        for (var n = 0; n < count; n++)
-        {
-            if (IsStoreSet((int)log[n] / TlbEntry.SetSize) && _sets[log[n]].Host == (ulong)hostPage)
-            {
-                _sets[log[n]].Tag = TlbEntry.EmptyTag;
-            }
-        }
     }
 
     private void FlushFirstLocal()
