@@ -13,6 +13,9 @@ internal unsafe struct VpState
     /// <summary>How many windows a block may have open at once.</summary>
     public const int WindowCount = 8;
 
+    /// <summary>How many pages translated programs remember beside the TLB.</summary>
+    public const int PageSlotCount = 57;
+
     /// <summary>RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15.</summary>
     public fixed ulong Gpr[16];
 
@@ -175,6 +178,17 @@ internal unsafe struct VpState
 
     /// <summary>Zero when the upper halves of all YMM registers in the image are known to be zero.</summary>
     public uint UppersInUse;
+
+    /// <summary>
+    /// Copies of entries of the user's TLB sets, pairs of tag and host as they are there, which translated programs look at first where
+    /// an access is likely to stay in a page. Whatever empties an entry of the TLB empties all of these.
+    /// </summary>
+    public fixed ulong PageSlots[2 * PageSlotCount];
+
+    /// <summary>Registers that the stub which fills a slot uses meanwhile, and where it goes on.</summary>
+    public ulong SlotRax;
+    public ulong SlotRdx;
+    public ulong SlotReturn;
 }
 
 /// <summary>A segment register's hidden part.</summary>

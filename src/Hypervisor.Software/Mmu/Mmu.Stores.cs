@@ -18,6 +18,7 @@ internal sealed unsafe partial class Mmu
     /// <summary>Empties the store entries of one page of RAM, which now holds code.</summary>
     public void DropStores(byte* hostPage)
     {
+        ForgetPages();
         for (var slot = *StoreChain((ulong)hostPage); slot != 0; slot = _storeNext[slot])
         {
             if (_sets[slot].Host == (ulong)hostPage)

@@ -94,6 +94,7 @@ internal sealed unsafe partial class Mmu
         _openBus = (byte*)NativeMemory.AlignedAlloc(2 * PageSize, PageSize);
         new Span<byte>(_openBus, 2 * PageSize).Fill(0xFF);
         _regions = [.. gpa.Regions];
+        ForgetPages();
         SelectSets();
     }
 
@@ -124,6 +125,11 @@ internal sealed unsafe partial class Mmu
         {
             _noEntries = (TlbEntry*)NativeMemory.AlignedAlloc((nuint)(TlbEntry.SetSize * sizeof(TlbEntry)), 4096);
             new Span<TlbEntry>(_noEntries, TlbEntry.SetSize).Fill(new TlbEntry { Tag = TlbEntry.EmptyTag });
+        }
+
+        if (_checksAlignment)
+        {
+            ForgetPages();
         }
 
         // Translated code chooses between these: STAC and CLAC between the kernel's two pairs, SYSCALL, SYSRET and IRET between privileges.
@@ -257,6 +263,7 @@ internal sealed unsafe partial class Mmu
             }
         }
 
+        ForgetPages();
         DropSecond(page, _context, alsoGlobal: true);
         _vp.OnFetchPageFlushed(page);
     }
@@ -501,6 +508,8 @@ internal sealed unsafe partial class Mmu
             }
         }
 
+        ForgetPages();
+
         // Whatever the block cache knows by linear address was in a fetch set once, and so in a log.
         _localCount = 0;
         _vp.OnFetchTlbFlushed(isGlobalKept: true);
@@ -522,6 +531,17 @@ internal sealed unsafe partial class Mmu
         }
 
         _globalCount = 0;
+        ForgetPages();
         _vp.OnFetchTlbFlushed();
+    }
+
+    // Empties what translated programs remember of the user's sets.
+    private void ForgetPages()
+    {
+        var slots = (TlbEntry*)_state->PageSlots;
+        for (var i = 0; i < VpState.PageSlotCount; i++)
+        {
+            slots[i].Tag = TlbEntry.EmptyTag;
+        }
     }
 }

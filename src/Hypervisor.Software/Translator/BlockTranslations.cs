@@ -97,6 +97,12 @@ internal sealed unsafe class BlockTranslations : IDisposable
         Iret = code.Executable;
         SystemStubs.EmitIret(ref code, Leave);
         code.Align(16);
+        FillLoadSlot = code.Executable;
+        TranslationStubs.EmitFillSlot(ref code, StateLayout.LoadTlb);
+        code.Align(16);
+        FillStoreSlot = code.Executable;
+        TranslationStubs.EmitFillSlot(ref code, StateLayout.StoreTlb);
+        code.Align(16);
         ReadTsc = code.Executable;
         TimeStub.Emit(ref code, Leave, MonotonicClock.Reader);
         Use(0);
@@ -128,6 +134,10 @@ internal sealed unsafe class BlockTranslations : IDisposable
     public byte* Syscall { get; }
     public byte* Sysret { get; }
     public byte* Iret { get; }
+
+    /// <summary>Where loads and stores go whose page is another than the remembered one, RCX being their <see cref="SlotRecord"/>.</summary>
+    public byte* FillLoadSlot { get; }
+    public byte* FillStoreSlot { get; }
 
     /// <summary>Where RDTSC goes, RDI being its record.</summary>
     public byte* ReadTsc { get; }

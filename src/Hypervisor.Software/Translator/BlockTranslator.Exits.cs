@@ -51,6 +51,7 @@ internal unsafe ref partial struct BlockTranslator
         cold->Index = _index;
         cold->Flags = _flags;
         cold->In = _in;
+        cold->Slot = NoSlot;
     }
 
     private void EmitColds()
@@ -203,6 +204,10 @@ internal unsafe ref partial struct BlockTranslator
         public int Index;
         public int Flags;
         public HostRegisters In;
+
+        // Of accesses that look at a remembered page first: which, and their size.
+        public int Slot;
+        public int Size;
 
         // Of groups: the last instruction, and where the flags are behind it.
         public int Last;

@@ -68,7 +68,9 @@ internal unsafe ref partial struct BlockTranslator
                 break;
         }
 
-        EmitCheck(group.Kind == GroupKind.Pushes ? ColdKind.StoreGroup : ColdKind.LoadGroup, Word * group.Operands);
+        EmitCheck(
+            group.Kind == GroupKind.Pushes ? ColdKind.StoreGroup : ColdKind.LoadGroup, Word * group.Operands,
+            group.Kind == GroupKind.Leave ? NoSlot : StackSlot);
         EmitHostAddress();
         switch (group.Kind)
         {
@@ -212,6 +214,11 @@ internal unsafe ref partial struct BlockTranslator
     // Some operand misses or lies in the next page: each instruction by itself, and back to where the run ends.
     private void EmitGroupCold(Cold* cold)
     {
+        if (cold->Slot != NoSlot)
+        {
+            EmitSlotFill(cold);
+        }
+
         _flags = cold->Flags;
         _in = cold->In;
         var ends = false;

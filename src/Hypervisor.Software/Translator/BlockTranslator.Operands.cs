@@ -118,10 +118,16 @@ internal unsafe ref partial struct BlockTranslator
     }
 
     // RDI is a linear address; afterwards RDI + RCX is where it lies in the host. The flags are lost.
-    private void EmitCheck(bool isStore, int size) => EmitCheck(isStore ? ColdKind.MissedStore : ColdKind.MissedLoad, size);
+    private void EmitCheck(bool isStore, int size, int slot = NoSlot) => EmitCheck(isStore ? ColdKind.MissedStore : ColdKind.MissedLoad, size, slot);
 
-    private void EmitCheck(ColdKind miss, int size)
+    private void EmitCheck(ColdKind miss, int size, int slot)
     {
+        if (slot != NoSlot)
+        {
+            EmitSlotCheck(miss, size, slot);
+            return;
+        }
+
         if (Bmi2.IsSupported)
         {
             _c.Bytes([0xC4, 0xE3, 0x7B, 0xF0, 0xCF, 0x08]); // rorx ecx, edi, 8
@@ -134,7 +140,7 @@ internal unsafe ref partial struct BlockTranslator
         _c.Arithmetic32(4, HostRegister.Rcx, IndexMask);
         _c.RegisterMemory(
             OpcodePrefix.None, OpcodeMap.Primary, 0x03, true, T1, HostRegister.Rsp,
-            miss is ColdKind.MissedStore or ColdKind.StoreGroup or ColdKind.StoreWindow ? StateLayout.StoreTlb : StateLayout.LoadTlb);
+            IsStore(miss) ? StateLayout.StoreTlb : StateLayout.LoadTlb);
         _c.Bytes([0x48, 0x2B, 0x39]); // sub rdi, [rcx]
         _c.Bytes([0x48, 0x81, 0xFF]); // cmp rdi, 4096 - size
         _c.Int32(4096 - size);
@@ -163,7 +169,7 @@ internal unsafe ref partial struct BlockTranslator
         _isWindowed = false;
         ParkLiveFlags();
         EmitAddress(i);
-        EmitCheck(isStore, size);
+        EmitCheck(isStore, size, SlotOf(i, isStore));
     }
 
     // An instruction of the common kind: one operand in ModRM.reg, one in ModRM.rm.

@@ -39,14 +39,14 @@ internal unsafe ref partial struct BlockTranslator
     private void EmitStackSlot()
     {
         EmitAddWord(T0, GuestRsp, -Word);
-        EmitCheck(true, Word);
+        EmitCheck(true, Word, StackSlot);
     }
 
     // RDI is the word at the stack pointer.
     private void EmitStackTop(int pointer)
     {
         EmitMoveWord(T0, pointer);
-        EmitCheck(false, Word);
+        EmitCheck(false, Word, pointer == GuestRsp ? StackSlot : NoSlot);
         EmitLoadWord(T0);
     }
 
@@ -134,7 +134,7 @@ internal unsafe ref partial struct BlockTranslator
     {
         ParkLiveFlags();
         EmitMoveWord(T0, GuestRsp);
-        EmitCheck(false, Word);
+        EmitCheck(false, Word, StackSlot);
         var home = Located(i->Rm, T0);
         EmitLoadWord(home);
         if (home == T0)

@@ -61,10 +61,9 @@ internal unsafe ref partial struct BlockTranslator
         EmitReload(cold->In, next);
     }
 
-    // RDI is the linear address less the tag of the entry at RCX.
     private void EmitMissCold(Cold* cold)
     {
-        _c.Bytes([0x48, 0x03, 0x39]); // add rdi, [rcx]
+        EmitMissedAddress(cold);
         _c.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdi);
         RestoreColdFlags(cold);
         var index = cold->Index;

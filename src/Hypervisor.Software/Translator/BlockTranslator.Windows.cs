@@ -230,7 +230,7 @@ internal unsafe ref partial struct BlockTranslator
             var first = *i;
             first.Displacement = window->Low;
             EmitAddress(&first);
-            EmitCheck(window->IsStore ? ColdKind.StoreWindow : ColdKind.LoadWindow, (int)(window->High - window->Low));
+            EmitCheck(window->IsStore ? ColdKind.StoreWindow : ColdKind.LoadWindow, (int)(window->High - window->Low), SlotOf(&first, window->IsStore));
             EmitHostAddress();
             _c.Store64(HostRegister.Rsp, slot, HostRegister.Rcx);
         }
@@ -267,7 +267,7 @@ internal unsafe ref partial struct BlockTranslator
     // As for a miss; but when the window cannot be filled in, the code without windows is what comes next.
     private void EmitWindowCold(Cold* cold)
     {
-        _c.Bytes([0x48, 0x03, 0x39]); // add rdi, [rcx]
+        EmitMissedAddress(cold);
         _c.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdi);
         RestoreColdFlags(cold);
         AlignDisplacement(1);

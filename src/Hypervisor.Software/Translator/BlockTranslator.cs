@@ -46,6 +46,8 @@ internal unsafe ref partial struct BlockTranslator
     private int _windowCount;
     private bool _isWindowed;
     private int _place;
+    private uint _strides;
+    private int _strideCount;
 
     /// <summary>Prepares to write a block: what it executes at one place, its header and what it rarely executes at another.</summary>
     public BlockTranslator(BlockTranslations owner, CodeEmitter code, CodeEmitter cold, byte* scratch, VpState* state)
@@ -94,6 +96,7 @@ internal unsafe ref partial struct BlockTranslator
         ComputeLiveness();
         _block->LiveFlags = _live[0];
         FindWindows();
+        FindStrides();
         EmitEntry();
         var last = _instructions + _count - 1;
         var ends = false;

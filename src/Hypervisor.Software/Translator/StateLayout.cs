@@ -74,6 +74,10 @@ internal static unsafe class StateLayout
         Cr0 = (int)((byte*)&state.Cr0 - start) - Bias;
         Cr2 = (int)((byte*)&state.Cr2 - start) - Bias;
         Cr3 = (int)((byte*)&state.Cr3 - start) - Bias;
+        FirstPageSlot = (int)((byte*)state.PageSlots - start) - Bias;
+        SlotRax = (int)((byte*)&state.SlotRax - start) - Bias;
+        SlotRdx = (int)((byte*)&state.SlotRdx - start) - Bias;
+        SlotReturn = (int)((byte*)&state.SlotReturn - start) - Bias;
         FirstSelector = (int)((byte*)&state.Es.Selector - start) - Bias;
     }
 
@@ -179,6 +183,14 @@ internal static unsafe class StateLayout
 
     public static int TscAux { get; }
 
+    public static int SlotRax { get; }
+
+    public static int SlotRdx { get; }
+
+    public static int SlotReturn { get; }
+
+    private static int FirstPageSlot { get; }
+
     private static int FirstTableMode { get; }
 
     private static int FirstWindow { get; }
@@ -196,6 +208,9 @@ internal static unsafe class StateLayout
 
     /// <summary>Where a window is kept.</summary>
     public static int Window(int slot) => FirstWindow + (slot * 8);
+
+    /// <summary>The tag of a remembered page, which its host page follows.</summary>
+    public static int PageSlot(int number) => FirstPageSlot + (number * sizeof(TlbEntry));
 
     /// <summary>The place of a guest register.</summary>
     public static int Gpr(int number) => (number * 8) - Bias;

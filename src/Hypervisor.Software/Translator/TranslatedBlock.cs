@@ -69,6 +69,21 @@ internal unsafe struct WindowLink
     public WindowLink* Next;
 }
 
+/// <summary>An access whose page is not the remembered one; the code for an access that misses the TLB as well follows, with RDI the address.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct SlotRecord
+{
+    /// <summary>From the stack pointer to the remembered page, and to where the right one is to be remembered.</summary>
+    public long Slot;
+    public long Target;
+
+    /// <summary>The last offset in a page at which the access does not cross its end.</summary>
+    public long Limit;
+
+    /// <summary>From here to behind the check.</summary>
+    public long Behind;
+}
+
 /// <summary>Why translated code was left; the record lies in the code, and RDI names it.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct ExitRecord

@@ -17,6 +17,9 @@ public enum ProgramMode
 {
     Code64,
 
+    /// <summary>The same at CPL 3, where the HLT at the end faults like any other.</summary>
+    User64,
+
     /// <summary>32-bit code under a 64-bit kernel.</summary>
     Compatibility,
 
@@ -40,6 +43,8 @@ internal sealed unsafe class ProgramMachine : IDisposable
     /// <summary>Selectors: all of the address space, and its first part up to the middle of the data.</summary>
     internal const byte FlatData = 16;
     internal const byte SmallData = 32;
+    private const byte UserData = 40;
+    private const byte UserCode = 48;
 
     // Runs of pushes go across a page border.
     private const ulong StackAddress = 0x191018;
@@ -47,6 +52,11 @@ internal sealed unsafe class ProgramMachine : IDisposable
     private const ulong HandlersAddress = 0x60000;
     private const ulong IdtAddress = 0x61000;
     private const ulong GdtAddress = 0x62000;
+    private const ulong TssAddress = 0x63000;
+
+    // The frame of a fault in a program at CPL 3: error code, RIP, CS, RFLAGS, RSP, SS below this.
+    private const ulong KernelStackAddress = 0x65000;
+    private const int FrameSize = 48;
 
     private readonly GuestMemory _ram = GuestMemory.Create(4 << 20);
     private readonly GpaSpace _gpa;
@@ -55,6 +65,7 @@ internal sealed unsafe class ProgramMachine : IDisposable
     private readonly SoftwareVirtualProcessor _vp;
     private readonly ProgramMode _mode;
     private SegmentCache _code;
+    private SegmentCache _data;
 
     internal ProgramMachine(IExecutionFactory execution, ProgramMode mode = ProgramMode.Code64)
     {
@@ -97,6 +108,16 @@ internal sealed unsafe class ProgramMachine : IDisposable
     /// <summary>Whether it halted in a handler.</summary>
     internal bool HasFaulted => _vp.State->Rip - HandlersAddress < 16;
 
+    /// <summary>Where a program at CPL 3 ended: error code, RIP and RSP.</summary>
+    internal string Frame
+    {
+        get
+        {
+            var frame = (ulong*)(_ram.Host.Address + (nint)KernelStackAddress - FrameSize);
+            return _mode == ProgramMode.User64 ? $"{frame[0]:x} {frame[1]:x} {frame[4]:x}" : "";
+        }
+    }
+
     internal uint Flags => LazyFlags.Get(_vp.State);
 
     /// <summary>XMM registers, and the upper halves of YMM.</summary>
@@ -133,6 +154,27 @@ internal sealed unsafe class ProgramMachine : IDisposable
     internal ulong Gpr(int number) => _vp.State->Gpr[number];
 
     internal void Cancel() => _vp.Cancel();
+
+    internal Mmu Mmu => _vp.Mmu;
+
+    internal byte* HostOf(ulong gpa) => (byte*)_ram.Host.Address + gpa;
+
+    /// <summary>Whether translated programs remember a page.</summary>
+    internal bool HasRemembered(ulong linear)
+    {
+        for (var slot = 0; slot < VpState.PageSlotCount; slot++)
+        {
+            if (_vp.State->PageSlots[2 * slot] == linear)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>Maps a page of the first 4 MiB to another one, without flushing.</summary>
+    internal void Map(ulong linear, ulong gpa) => Write(0x4000 + (linear >> 12 << 3), gpa | 0x67);
 
     /// <summary>Runs a program until it halts, from registers and data made of a seed.</summary>
     internal void Run(ReadOnlySpan<byte> program, int seed, ulong address = CodeAddress)
@@ -171,7 +213,7 @@ internal sealed unsafe class ProgramMachine : IDisposable
             ((uint*)(state->Xsave + XsaveArea.Xmm))[n] = random.Next(3) == 0 ? (uint)random.NextInt64() : 0x3F800000 + (uint)random.Next(1 << 24);
         }
 
-        if (_mode != ProgramMode.Code64)
+        if (_mode is ProgramMode.Compatibility or ProgramMode.Protected)
         {
             LeaveUpperHalves(random);
         }
@@ -199,9 +241,11 @@ internal sealed unsafe class ProgramMachine : IDisposable
         state->Gs.Base = 1;
         state->KernelGsBase = 2;
         state->Cs = _code;
+        state->Ss = _data;
         state->Es = state->Ss;
         state->Ds = state->Ss;
         state->Fs = state->Ss;
+        state->Cpl = _mode == ProgramMode.User64 ? 3u : 0;
         state->SystemFlags &= ~RFlags.Rf;
         _vp.UpdateMode();
         state->InterruptShadow = 0;
@@ -252,6 +296,9 @@ internal sealed unsafe class ProgramMachine : IDisposable
         Write(GdtAddress + FlatData, 0x00CF93000000FFFF);
         Write(GdtAddress + 24, 0x00CF9B000000FFFF);
         Write(GdtAddress + SmallData, 0x00C0930000000180);
+        Write(GdtAddress + UserData, 0x00CFF3000000FFFF);
+        Write(GdtAddress + UserCode, 0x00AFFB000000FFFF);
+        Write(TssAddress + 4, KernelStackAddress);
         Write(HandlersAddress, 0xF4F4F4F4F4F4F4F4);
     }
 
@@ -264,16 +311,22 @@ internal sealed unsafe class ProgramMachine : IDisposable
 
     private void SetState()
     {
-        var data = new SegmentState(16, 0, uint.MaxValue, 0xC093);
+        var data = _mode == ProgramMode.User64 ? new SegmentState(UserData | 3, 0, uint.MaxValue, 0xC0F3) : new SegmentState(FlatData, 0, uint.MaxValue, 0xC093);
         _vp.SetState(new VirtualProcessorState
         {
-            Cs = _mode == ProgramMode.Code64 ? new SegmentState(8, 0, uint.MaxValue, 0xA09B) : new SegmentState(24, 0, uint.MaxValue, 0xC09B),
+            Cs = _mode switch
+            {
+                ProgramMode.Code64 => new SegmentState(8, 0, uint.MaxValue, 0xA09B),
+                ProgramMode.User64 => new SegmentState(UserCode | 3, 0, uint.MaxValue, 0xA0FB),
+                _ => new SegmentState(24, 0, uint.MaxValue, 0xC09B),
+            },
             Ss = data,
             Ds = data,
             Es = data,
             Fs = data,
             Gs = data,
-            Gdtr = new TableState(GdtAddress, 0x27),
+            Tr = new SegmentState(56, TssAddress, 0x67, 0x8B),
+            Gdtr = new TableState(GdtAddress, 0x37),
             Idtr = new TableState(IdtAddress, 0x1FF),
             Cr0 = _mode == ProgramMode.Protected ? 0x00010033UL : 0x80010033,
             Cr3 = TableAddress,
@@ -281,6 +334,7 @@ internal sealed unsafe class ProgramMachine : IDisposable
             Efer = _mode == ProgramMode.Protected ? 0x801UL : 0xD01,
         });
         _code = _vp.State->Cs;
+        _data = _vp.State->Ss;
     }
 }
 
@@ -311,6 +365,11 @@ internal sealed class ProgramPair(ProgramMode mode = ProgramMode.Code64) : IDisp
             {
                 text.Append($" gpr{n} {Translated.Gpr(n):x} not {Interpreted.Gpr(n):x}");
             }
+        }
+
+        if (Interpreted.Frame != Translated.Frame)
+        {
+            text.Append($" frame {Translated.Frame} not {Interpreted.Frame}");
         }
 
         if (Interpreted.Rip != Translated.Rip)

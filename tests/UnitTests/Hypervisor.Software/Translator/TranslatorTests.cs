@@ -35,19 +35,21 @@ public sealed class TranslatorTests
     }
 
     [Theory]
-    [InlineData(0)]
-    [InlineData(2)]
-    [InlineData(7)]
-    public void Random_programs_end_as_in_the_interpreter(int vectors)
+    [InlineData(ProgramMode.Code64, 0)]
+    [InlineData(ProgramMode.Code64, 2)]
+    [InlineData(ProgramMode.Code64, 7)]
+    [InlineData(ProgramMode.User64, 0)]
+    [InlineData(ProgramMode.User64, 2)]
+    public void Random_programs_end_as_in_the_interpreter(ProgramMode mode, int vectors)
     {
-        using var pair = new ProgramPair();
+        using var pair = new ProgramPair(mode);
         var seed = int.TryParse(Environment.GetEnvironmentVariable("VITRO_TEST_SEED"), out var given) ? given : 1;
         var rounds = Environment.GetEnvironmentVariable("VITRO_LONG_TESTS") == "1" ? 50_000 : 400;
         var random = new Random(seed);
         for (var round = 0; round < rounds; round++)
         {
             var program = ProgramGenerator.Generate(random, vectors);
-            var difference = new ProgramCase(ProgramMode.Code64, random.Next(), program).Compare(pair);
+            var difference = new ProgramCase(mode, random.Next(), program).Compare(pair);
             Assert.True(difference.Length == 0, $"seed {seed} round {round}: {difference}");
         }
     }
