@@ -15,7 +15,7 @@ public sealed class NestedKvmTests
     [Fact]
     public async Task The_guest_moves_to_the_software_engine_and_back_in_the_middle_of_disk_writes()
     {
-        // On a busy host it does not always come to its end in time, for a cause not known yet.
+        // Minutes of interpreting in an emulated machine.
         Assert.SkipUnless(Environment.GetEnvironmentVariable("VITRO_LONG_TESTS") == "1", "A long test: './test --long'.");
         await RunAsync(TimeSpan.FromMinutes(20), "move:1:kvm");
     }
