@@ -16,6 +16,7 @@ public sealed class RingWriter
     private uint _write;
     private uint _published;
     private bool _pendingSet;
+    private bool _isSignalDue;
     private bool _broken;
 
     /// <summary>Starts at the index the ring holds.</summary>
@@ -86,6 +87,13 @@ public sealed class RingWriter
     /// <summary>Makes what was written visible. True when the reader is to be signalled.</summary>
     public bool Publish()
     {
+        var isDue = PublishWritten() || _isSignalDue;
+        _isSignalDue = false;
+        return isDue;
+    }
+
+    private bool PublishWritten()
+    {
         if (_write == _published)
         {
             return false;
@@ -113,6 +121,9 @@ public sealed class RingWriter
             return true;
         }
 
+        // The reader tells that there is room when its own reckoning, by the index it sees, comes to that: it must see all that is written,
+        // or it reaches the wished size before and says nothing.
+        _isSignalDue |= PublishWritten();
         FullCount++;
         _pendingSet = true;
         _ring.PendingSendSize = size;
