@@ -8,6 +8,7 @@ internal sealed unsafe class CaseState(DifferentialMachine machine)
 {
     private const ulong ArithmeticFlags = 0x8D5;
     private const ulong DirectionFlag = 0x400;
+    private const long FarthestOperand = 128;
 
     private static readonly uint[] FloatPatterns =
     [
@@ -180,6 +181,12 @@ internal sealed unsafe class CaseState(DifferentialMachine machine)
         if (instruction->Base == 4 && hasIndex)
         {
             file->Gpr[instruction->Index] = (ulong)_random.Next(4);
+        }
+
+        // What is pushed or popped must lie in memory as well as the operand, which is far from the stack pointer then.
+        if (instruction->Base == 4 && instruction->Operation is Operation.Push or Operation.Pop && Math.Abs(instruction->Displacement) > FarthestOperand)
+        {
+            return false;
         }
 
         var displaced = target - (ulong)instruction->Displacement;
