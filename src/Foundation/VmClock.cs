@@ -83,7 +83,7 @@ public sealed class VmClock : IDisposable
     public void FollowReference(Func<ulong>? source) => Volatile.Write(ref _reference, source);
 
     /// <summary>The clock's time, in nanoseconds, at which the reference time will be so much.</summary>
-    /// <param name="referenceTime">Units of 100 ns, at most a hundredth of <see cref="long.MaxValue"/>.</param>
+    /// <param name="referenceTime">Units of 100 ns, at most a two-hundredth of <see cref="long.MaxValue"/>.</param>
     public long AtReference(ulong referenceTime) =>
         Volatile.Read(ref _reference) is null ? (long)referenceTime * 100 : Nanoseconds + (((long)referenceTime - (long)ReferenceTime) * 100);
 

@@ -128,7 +128,6 @@ internal unsafe ref partial struct BlockTranslator
         var record = (SlotRecord*)_c.Cursor;
         var place = StateLayout.PageSlot(cold->Slot);
         record->Slot = place;
-
         record->Target = cold->Slot < FirstConstantSlot && !IsStore(cold->Kind) ? StateLayout.PageSlot(UnusedSlot) : place;
         record->Limit = 4096 - cold->Size;
         record->Behind = (byte*)cold->Place + 4 + SlotLoadSize - (byte*)record;

@@ -43,8 +43,8 @@ public sealed class RingWriter
     public int MaximumPayload => Math.Min(_ring.DataSize - TrailerSize - 8, (ushort.MaxValue * 8) & ~7) - DescriptorSize;
 
     /// <summary>
-    /// Writes a packet. False when the ring is full, which asks the reader to signal when there is room, or broken. A
-    /// payload over <see cref="MaximumPayload"/> never fits.
+    /// Writes a packet. False when the ring is full, which makes visible what was written and asks the reader to signal when there is room, or
+    /// broken. A payload over <see cref="MaximumPayload"/> never fits.
     /// </summary>
     /// <param name="extension">
     /// Bytes between descriptor and payload, a multiple of 8: the ranges of GPA-direct and transfer-page packets.

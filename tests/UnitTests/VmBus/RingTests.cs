@@ -74,6 +74,22 @@ public sealed class RingTests : IDisposable
     }
 
     [Fact]
+    public void A_batch_that_fills_the_ring_is_visible_before_the_wish_for_room_and_its_signal_is_not_lost()
+    {
+        var ring = NewRing(pages: 2);
+        var writer = new RingWriter(ring);
+        while (writer.TryWrite(VmBusPacketType.InBand, VmBusPacketFlags.None, 0, new byte[8]))
+        {
+        }
+
+        // The reader takes a packet before the batch is published: by an older index the ring would seem to have had room all along.
+        Assert.Equal(RingReadResult.Packet, new RingReader(ring).TryRead(out _, out var writerWaits));
+        Assert.True(writerWaits);
+        Assert.True(writer.Publish());
+        Assert.False(writer.Publish());
+    }
+
+    [Fact]
     public void Only_the_step_from_empty_signals_and_only_when_the_mask_is_clear()
     {
         var ring = NewRing(pages: 2);

@@ -142,6 +142,8 @@ internal sealed class SyntheticTimers
 
     internal void Inspect(int vp, InspectNode processor)
     {
+        // What the engine has of them only the processor's own thread may ask.
+        processor.Value("timersInEngine", Volatile.Read(ref _isInEngine[vp]));
         for (var i = 0; i < SynicProcessor.TimerCount; i++)
         {
             processor.Child("timer" + i, _timers[vp][i]);

@@ -20,12 +20,10 @@ public sealed unsafe class PageSlotTests
         All,
     }
 
+    public static TheoryData<Flush> Flushes => [.. Enum.GetValues<Flush>()];
+
     [Theory]
-    [InlineData(Flush.Page)]
-    [InlineData(Flush.Local)]
-    [InlineData(Flush.Context)]
-    [InlineData(Flush.Switch)]
-    [InlineData(Flush.All)]
+    [MemberData(nameof(Flushes))]
     public void A_flush_makes_a_load_from_a_constant_address_look_anew(Flush flush)
     {
         // mov rax, [data]
@@ -33,11 +31,7 @@ public sealed unsafe class PageSlotTests
     }
 
     [Theory]
-    [InlineData(Flush.Page)]
-    [InlineData(Flush.Local)]
-    [InlineData(Flush.Context)]
-    [InlineData(Flush.Switch)]
-    [InlineData(Flush.All)]
+    [MemberData(nameof(Flushes))]
     public void A_flush_makes_a_loop_look_anew(Flush flush)
     {
         // lea rdx, [rbx + 16]; next: mov rax, [rbx]; add rbx, 8; cmp rbx, rdx; jne next
