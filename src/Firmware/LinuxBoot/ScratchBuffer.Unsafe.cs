@@ -1,4 +1,4 @@
-using System.Runtime.InteropServices;
+using Vitro.Platform;
 
 namespace Vitro.Firmware.LinuxBoot;
 
@@ -14,7 +14,7 @@ internal sealed unsafe class ScratchBuffer : IDisposable
     internal ScratchBuffer(int length)
     {
         _length = length;
-        _address = (byte*)NativeMemory.Alloc((nuint)Math.Max(length, 1));
+        _address = (byte*)BackedMemory.AllocateLarge((nuint)Math.Max(length, 1));
     }
 
     internal Span<byte> Span
@@ -28,7 +28,7 @@ internal sealed unsafe class ScratchBuffer : IDisposable
 
     public void Dispose()
     {
-        NativeMemory.Free(_address);
+        BackedMemory.Free(_address);
         _address = null;
     }
 }
