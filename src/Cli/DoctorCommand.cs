@@ -40,6 +40,11 @@ internal static class DoctorCommand
             {
                 Row(table, finding.IsGood, $"  {finding.Subject}", finding.Detail);
             }
+
+            if (availability.IsUsable)
+            {
+                Row(table, null, "  machines from elsewhere", $"go on under it when they began with --cpu {EngineCatalog.PortableProcessor(engine)}");
+            }
         }
 
         Row(table, null, "processor", $"{RuntimeInformation.ProcessArchitecture}, {Environment.ProcessorCount} logical processors");

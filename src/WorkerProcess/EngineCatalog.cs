@@ -21,6 +21,23 @@ public static class EngineCatalog
     public static ulong? HostTscFrequency =>
         All.Where(engine => engine.Probe().IsUsable).Select(engine => engine.HostTscFrequency).FirstOrDefault(rate => rate is not null);
 
+    /// <summary>Takes out of a processor's table what an engine of this host lacks, so that the machine can go on under each of them.</summary>
+    public static void Narrow(CpuidTable cpuid)
+    {
+        ArgumentNullException.ThrowIfNull(cpuid);
+        foreach (var engine in All.Where(engine => engine.Probe().IsUsable))
+        {
+            ProcessorChoice.Within(CpuModel.All[0], engine.GetSupportedCpuid(), tscFrequency: null).ApplyTo(cpuid);
+        }
+    }
+
+    /// <summary>The processor, as <c>--cpu</c> takes it, of a machine that is to begin elsewhere and go on under a usable engine of this host.</summary>
+    public static string PortableProcessor(IHypervisorEngine engine)
+    {
+        ArgumentNullException.ThrowIfNull(engine);
+        return ProcessorChoice.Within(CpuModel.All[0], engine.GetSupportedCpuid(), engine.HostTscFrequency).ToString();
+    }
+
     /// <summary>Finds the engine for a choice.</summary>
     /// <exception cref="DefinitionException">This host cannot use it.</exception>
     public static IHypervisorEngine Select(EngineChoice choice)

@@ -45,6 +45,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
         EngineName = engine.Name;
         promise?.RequireKeptBy(engine);
         var features = promise?.Features ?? engine.Features;
+        var choice = Choose(definition.ProcessorModel);
         _clock = new VmClock(host.Time);
         _clock.Pause();
         _ram = GuestMemory.Create((ulong)definition.MemoryBytes, HostMemory.Pages(definition.MemoryBacking));
@@ -74,13 +75,13 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
             Features = features,
         };
         _hypervisor = new HypervisorInterface(_gpa, _clock, options);
-        _cpuid = promise?.Cpuid ?? ProcessorModel(engine, definition.ProcessorModel, features);
+        _cpuid = promise?.Cpuid ?? ProcessorModel(engine, choice, features);
         _partition = engine.CreatePartition(new PartitionOptions
         {
             Gpa = _gpa,
             VirtualProcessorCount = definition.ProcessorCount,
             Cpuid = _cpuid,
-            TscFrequency = promise is null ? EngineCatalog.HostTscFrequency : promise.TscFrequency,
+            TscFrequency = promise is null ? choice.TscFrequency ?? EngineCatalog.HostTscFrequency : promise.TscFrequency,
             Clock = _clock,
             Intercepts = new InterceptRouter(ports, _chipset, _hypervisor),
             InterruptControllers = _chipset.InterruptControllers,
@@ -116,6 +117,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
         var machine = Build(definition, host, promise: null);
         try
         {
+            machine.RequireTscFrequency();
             BootImage.Load(machine._definition, machine._gpa, machine._chipset, machine._partition);
             return machine;
         }
@@ -250,18 +252,39 @@ public sealed partial class VirtualMachine : IAsyncDisposable, IInspectable
         _clock.Dispose();
     }
 
-    private static CpuidTable ProcessorModel(IHypervisorEngine engine, string? name, HypervFeatures features)
+    private static ProcessorChoice Choose(string? text) => ProcessorChoice.TryParse(text, out var choice, out var problem)
+        ? choice
+        : throw new DefinitionException("--cpu", problem, "Write MODEL,-FEATURE,...");
+
+    private static CpuidTable ProcessorModel(IHypervisorEngine engine, ProcessorChoice choice, HypervFeatures features)
     {
-        if (!engine.TryGetProcessorModel(name ?? engine.ProcessorModels[0], out var cpuid))
+        if (!engine.TryGetProcessorModel(choice.Model ?? engine.ProcessorModels[0], out var cpuid))
         {
             throw new DefinitionException(
                 "--cpu",
-                $"'{name}' is no processor model of the {engine.Name} engine",
+                $"'{choice.Model}' is no processor model of the {engine.Name} engine",
                 $"Use {string.Join(" or ", engine.ProcessorModels)}");
+        }
+
+        choice.ApplyTo(cpuid);
+        if (choice.Model is null)
+        {
+            EngineCatalog.Narrow(cpuid);
         }
 
         HypervCpuid.AddTo(cpuid, features);
         return cpuid;
+    }
+
+    private void RequireTscFrequency()
+    {
+        if (Choose(_definition.ProcessorModel).TscFrequency is { } wanted && !TscRate.IsSame(wanted, _partition.TscFrequency))
+        {
+            throw new DefinitionException(
+                "--cpu",
+                $"the {EngineName} engine cannot give the guest a time stamp counter of {wanted} Hz on this host",
+                $"Leave tsc-frequency out, which makes it {_partition.TscFrequency} Hz");
+        }
     }
 
     private void OnProcessorExit(IVirtualProcessor processor, VpExit exit)

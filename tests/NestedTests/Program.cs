@@ -4,15 +4,19 @@ using Vitro.Configuration;
 using Vitro.KvmTests;
 using Vitro.NestedTests;
 using Vitro.SystemTests;
+using Vitro.WorkerProcess;
 
 // Runs inside an emulated machine with SVM. Arguments: what to run, each "cases" (the engine's cases, "cases:TEXT" those
-// whose name has the text), "boot:N" (the whole guest on N processors) or "move:N:ENGINE" (the guest begun on that engine,
-// saved and gone on with under the other one, and back), "bench:exits", "bench:boot" or "bench:disk" (against QEMU, whose files are in /peer). A line for each, and
-// one at the end that whoever reads the console waits for. "serve:exits" and "serve:linux" are the machines of these.
+// whose name has the text), "boot:N" (the whole guest on N processors), "processor" (what a machine must be begun with elsewhere to go on here),
+// "begin:N" (a guest on N processors, saved to /dev/vdb), "go-on:STOP:LENGTH:save|end" (with the one saved there, at that stop of its way),
+// "bench:exits", "bench:boot" or "bench:disk" (against QEMU, whose files are in /peer). A line for each, and one at the end that whoever reads
+// the console waits for. "serve:exits" and "serve:linux" are the machines of these.
+const int Patience = 10;
+const string CarriedFile = "/tmp/guest.vmrs";
 var failed = 0;
 foreach (var argument in args)
 {
-    var parts = argument.Split(':', 3);
+    var parts = argument.Split(':');
     switch (parts[0])
     {
         case "cases":
@@ -24,17 +28,21 @@ foreach (var argument in args)
             break;
         case "boot":
             var processors = int.Parse(parts[1], CultureInfo.InvariantCulture);
-            await RunAsync($"the guest boots bound on {processors} processors", () => MachineBodies.BootsBoundAndShutsDownAsync(Guest(processors), patience: 10));
+            await RunAsync($"the guest boots bound on {processors} processors", () => MachineBodies.BootsBoundAndShutsDownAsync(Guest(processors), Patience));
             break;
-        case "move":
-            var moved = int.Parse(parts[1], CultureInfo.InvariantCulture);
-            var first = Enum.Parse<EngineChoice>(parts[2], ignoreCase: true);
-            var second = first == EngineChoice.Kvm ? EngineChoice.Software : EngineChoice.Kvm;
-
-            // The emulator is several times slower with code that is made while it runs than with the interpreter's.
-            Environment.SetEnvironmentVariable("VITRO_TRANSLATE", "off");
-            await RunAsync($"the guest moves from {parts[2]} to the other engine and back on {moved} processors", () => MovingBodies.GoesOnInTheMiddleOfDiskWritesAsync(
-                Guest(moved) with { Engine = first }, "/tmp/guest.vmrs", [second, first], _ => null, line => Console.WriteLine("STEP " + line), patience: 10));
+        case "processor":
+            Console.WriteLine("PROCESSOR " + EngineCatalog.PortableProcessor(EngineCatalog.All[0]));
+            break;
+        case "begin":
+            var first = int.Parse(parts[1], CultureInfo.InvariantCulture);
+            await RunAsync($"a guest begins on {first} processors", async () =>
+                HandOver(await MovingBodies.BeginsAsync(Guest(first), CarriedFile, TellStep, Patience)));
+            break;
+        case "go-on":
+            TellStep("takes over");
+            TakeOver(long.Parse(parts[2], CultureInfo.InvariantCulture));
+            var stop = new MovingStop(int.Parse(parts[1], CultureInfo.InvariantCulture), CarriedFile, EngineChoice.Kvm, parts[3] == "end", "/dev/vda");
+            await RunAsync($"a guest goes on at stop {stop.Number}", async () => HandOver(await MovingBodies.GoesOnAsync(stop, TellStep, Patience)));
             break;
         case "bench":
             await RunAsync($"the benchmark of {parts[1]} against QEMU", parts[1] switch
@@ -73,6 +81,33 @@ async Task RunAsync(string name, Func<Task> body)
         Console.WriteLine($"CASE FAIL {name}: {error.ToString().ReplaceLineEndings(" | ")}");
     }
 }
+
+// A saved guest comes and goes on the second disk, as many bytes as are told.
+static void TakeOver(long length)
+{
+    using var carried = File.OpenHandle("/dev/vdb");
+    using var file = File.OpenHandle(CarriedFile, FileMode.Create, FileAccess.Write);
+    var buffer = new byte[1 << 20];
+    for (long done = 0, count; done < length; done += count)
+    {
+        count = RandomAccess.Read(carried, buffer.AsSpan(0, (int)Math.Min(buffer.Length, length - done)), done);
+        RandomAccess.Write(file, buffer.AsSpan(0, (int)count), done);
+    }
+}
+
+static void HandOver(long length)
+{
+    if (length > 0)
+    {
+        using var file = File.OpenRead(CarriedFile);
+        using var carried = new FileStream("/dev/vdb", FileMode.Open, FileAccess.Write);
+        file.CopyTo(carried);
+        carried.Flush(flushToDisk: true);
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"CARRIED {length}"));
+    }
+}
+
+static void TellStep(string line) => Console.WriteLine("STEP " + line);
 
 static VirtualMachineDefinition Exits() => new()
 {

@@ -43,7 +43,7 @@ internal static class RunCommand
             DefaultValueFactory = _ => "1",
         };
         var engine = new Option<string>("--engine") { Description = "auto, kvm or software.", DefaultValueFactory = _ => "auto" };
-        var cpu = new Option<string?>("--cpu") { Description = "Processor model the guest sees." };
+        var cpu = new Option<string?>("--cpu") { Description = "Processor the guest sees: MODEL,-FEATURE,phys-bits=N,tsc-frequency=HZ." };
         var serial = new Option<string>("--serial")
         {
             Description = "First serial port: stdio, file:PATH or socket:PATH.",

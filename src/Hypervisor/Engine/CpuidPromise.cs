@@ -27,19 +27,33 @@ public static class CpuidPromise
     ];
 
     /// <summary>
-    /// The feature bits promised and not supported, as text such as <c>7.0:ebx bits 5, 8</c>; null when every promise holds.
+    /// The features promised and not supported, as text such as <c>avx2, bmi2; 7.0:ebx bits 16</c>: those without a name by their bits; null
+    /// when every promise holds.
     /// </summary>
     /// <param name="promised">What the guest has seen.</param>
     /// <param name="supported">What the engine, with the hypervisor interface, supports at most.</param>
     public static string? Missing(CpuidTable promised, CpuidTable supported)
     {
+        var names = new List<string>();
         var missing = new List<string>();
         foreach (var (leaf, subleaf, register) in FeatureRegisters)
         {
-            var bits = Read(promised[leaf, subleaf], register) & ~Read(supported[leaf, subleaf], register);
+            var bits = CpuidBit.Read(promised[leaf, subleaf], register) & ~CpuidBit.Read(supported[leaf, subleaf], register);
             if (leaf == 1 && register == "ecx")
             {
                 bits &= ~NotTheEngines;
+            }
+
+            foreach (var feature in NamedFeature.All)
+            {
+                foreach (var bit in feature.Bits.Where(bit => bit.Leaf == leaf && bit.Subleaf == subleaf && bit.Register == register && ((bits >> bit.Number) & 1) != 0))
+                {
+                    bits &= ~(1u << bit.Number);
+                    if (!names.Contains(feature.Name))
+                    {
+                        names.Add(feature.Name);
+                    }
+                }
             }
 
             if (bits != 0)
@@ -55,14 +69,11 @@ public static class CpuidPromise
             missing.Add($"physical addresses of {width} bits");
         }
 
+        if (names.Count > 0)
+        {
+            missing.Insert(0, string.Join(", ", names));
+        }
+
         return missing.Count == 0 ? null : string.Join("; ", missing);
     }
-
-    private static uint Read(CpuidResult result, string register) => register switch
-    {
-        "eax" => result.Eax,
-        "ebx" => result.Ebx,
-        "ecx" => result.Ecx,
-        _ => result.Edx,
-    };
 }

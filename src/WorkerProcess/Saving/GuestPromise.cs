@@ -35,7 +35,7 @@ internal sealed record GuestPromise(CpuidTable Cpuid, HypervFeatures Features, u
             throw new DefinitionException(
                 "--engine",
                 $"the guest was promised processor features that the {engine.Name} engine lacks on this host ({missing})",
-                "Restore it with the engine or on the host it comes from");
+                $"Restore it with the engine or on the host it comes from. Machines that begin with --cpu {EngineCatalog.PortableProcessor(engine)} go on here");
         }
     }
 }

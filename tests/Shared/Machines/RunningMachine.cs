@@ -33,10 +33,20 @@ internal sealed class RunningMachine : IAsyncDisposable
         new(host => VirtualMachine.Create(definition, host), PreciseTimeProvider.Instance);
 
     /// <summary>Goes on with the machine saved in a file.</summary>
-    internal static RunningMachine Restore(string path, TimeProvider? time = null, EngineChoice engine = EngineChoice.Software)
+    /// <param name="path">The file.</param>
+    /// <param name="time">What it takes for the host's time.</param>
+    /// <param name="engine">The engine.</param>
+    /// <param name="disk">Its disk, which was carried to another place and counts as unchanged; null where it stayed.</param>
+    internal static RunningMachine Restore(string path, TimeProvider? time = null, EngineChoice engine = EngineChoice.Software, string? disk = null)
     {
         using var saved = SavedMachine.Open(path);
-        return new(host => VirtualMachine.Restore(saved, saved.Definition with { Engine = engine }, host), time ?? PreciseTimeProvider.Instance);
+        var definition = saved.Definition with { Engine = engine };
+        if (disk is not null)
+        {
+            definition = definition with { Disks = [new DiskDefinition(disk)] };
+        }
+
+        return new(host => VirtualMachine.Restore(saved, definition, host, acceptChangedDisks: disk is not null), time ?? PreciseTimeProvider.Instance);
     }
 
     /// <summary>Saves the machine, which ends by that.</summary>

@@ -12,14 +12,6 @@ public sealed class NestedKvmTests
     public async Task The_guest_boots_with_every_device_bound_on_one_two_and_four_processors() =>
         await RunAsync(TimeSpan.FromMinutes(20), "boot:1", "boot:2", "boot:4");
 
-    [Fact]
-    public async Task The_guest_moves_to_the_software_engine_and_back_in_the_middle_of_disk_writes()
-    {
-        // Minutes of interpreting in an emulated machine.
-        Assert.SkipUnless(Environment.GetEnvironmentVariable("VITRO_LONG_TESTS") == "1", "A long test: './test --long'.");
-        await RunAsync(TimeSpan.FromMinutes(20), "move:1:kvm");
-    }
-
     private static async Task RunAsync(TimeSpan limit, params string[] arguments)
     {
         var machine = await NestedMachine.RunAsync(limit, arguments);

@@ -23,7 +23,11 @@ internal sealed class NestedMachine
     internal List<string> Lines { get; } = [];
 
     /// <summary>Runs the test program with arguments and gives its console.</summary>
-    internal static async Task<NestedMachine> RunAsync(TimeSpan limit, params string[] arguments)
+    internal static Task<NestedMachine> RunAsync(TimeSpan limit, params string[] arguments) =>
+        RunAsync(limit, [$"{Linux.LinuxImage.RootDiskPath},snapshot=on"], "", arguments);
+
+    /// <summary>The same with a choice of its disks and with more words on its kernel's command line.</summary>
+    internal static async Task<NestedMachine> RunAsync(TimeSpan limit, IReadOnlyList<string> disks, string commandLine, params string[] arguments)
     {
         Assert.SkipUnless(Find(Emulator) is not null, $"{Emulator} is not installed: 'apt-get install qemu-system-x86' as root.");
         Assert.SkipUnless(Find("gcc") is not null, "gcc links the test program and is not installed: 'apt-get install gcc libc6-dev' as root.");
@@ -37,9 +41,9 @@ internal sealed class NestedMachine
             File.Copy(program, Path.Combine(folder, "files", "program", "nested"));
             File.Copy(Linux.LinuxImage.Kernel, Path.Combine(folder, "files", "guest", "vmlinuz"));
             File.Copy(Linux.LinuxImage.Initrd, Path.Combine(folder, "files", "guest", "initrd.img"));
-            var disk = Path.Combine(folder, "initrd.img");
-            Shell($"cd '{folder}/files' && {{ cat '{image}'; find . | cpio -o -H newc --quiet; }} > '{disk}'");
-            await machine.EmulateAsync(disk, string.Join(',', arguments), limit);
+            var initrd = Path.Combine(folder, "initrd.img");
+            Shell($"cd '{folder}/files' && {{ cat '{image}'; find . | cpio -o -H newc --quiet; }} > '{initrd}'");
+            await machine.EmulateAsync(initrd, disks, $"{commandLine} vitro.run={string.Join(',', arguments)}", limit);
             return machine;
         }
         finally
@@ -48,7 +52,7 @@ internal sealed class NestedMachine
         }
     }
 
-    private async Task EmulateAsync(string initrd, string arguments, TimeSpan limit)
+    private async Task EmulateAsync(string initrd, IReadOnlyList<string> disks, string commandLine, TimeSpan limit)
     {
         var start = new ProcessStartInfo(Emulator)
         {
@@ -58,12 +62,11 @@ internal sealed class NestedMachine
         foreach (var argument in new[]
         {
             "-accel", "tcg", "-cpu", "max,+svm,-xsave", "-smp", "1", "-m", "2G", "-display", "none", "-serial", "stdio", "-monitor", "none",
-            "-no-reboot", "-nic", "none", "-drive", $"file={Linux.LinuxImage.RootDiskPath},if=virtio,format=raw,snapshot=on",
-            "-kernel", Linux.LinuxImage.Kernel, "-initrd", initrd,
+            "-no-reboot", "-nic", "none", "-kernel", Linux.LinuxImage.Kernel, "-initrd", initrd,
 
             // The kernel measures the emulated counter against emulated timers and would find it unsteady on a busy host.
-            "-append", $"console=ttyS0 quiet panic=-1 tsc=reliable vitro.run={arguments}",
-        })
+            "-append", $"console=ttyS0 quiet panic=-1 tsc=reliable {commandLine}",
+        }.Concat(disks.SelectMany(disk => new[] { "-drive", $"if=virtio,format=raw,file={disk}" })))
         {
             start.ArgumentList.Add(argument);
         }

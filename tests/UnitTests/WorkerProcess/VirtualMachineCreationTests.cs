@@ -68,6 +68,28 @@ public sealed class VirtualMachineCreationTests
         Assert.Contains("vm.nr_hugepages=8388608", error.Message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("x86-64-v9", "x86-64-v1")]
+    [InlineData("x86-64-v1,-mmx", "'-mmx' is neither -FEATURE with one of sse3")]
+    [InlineData("x86-64-v1,tsc-frequency=5", "5 Hz")]
+    public void A_processor_that_cannot_be_given_is_told_with_the_cure(string processor, string told)
+    {
+        var definition = new VirtualMachineDefinition
+        {
+            Name = "other",
+            MemoryBytes = 64 << 20,
+            Engine = EngineChoice.Software,
+            ProcessorModel = processor,
+            Boot = new LinuxBootDefinition { Kernel = "none" },
+        };
+
+        var error = Assert.Throws<DefinitionException>(
+            () => VirtualMachine.Create(definition, new VirtualMachineHost { Serial = new NoSerial(), Log = NullLogger.Instance }));
+
+        Assert.Equal("--cpu", error.Argument);
+        Assert.Contains(told, error.Message, StringComparison.Ordinal);
+    }
+
     private sealed class NoSerial : ISerialEnd
     {
         public void Write(ReadOnlySpan<byte> data)

@@ -56,10 +56,10 @@ public sealed class VirtualProcessorStateTests
     [Fact]
     public void A_promise_that_cannot_be_kept_is_named()
     {
-        var promised = new CpuidTable { [1] = new(0, 0, (1u << 31) | (1u << 28) | (1u << 27) | 1, 0), [7, 0] = new(0, 1 << 5, 0, 0) };
+        var promised = new CpuidTable { [1] = new(0, 0, (1u << 31) | (1u << 28) | (1u << 27) | 1, 0), [7, 0] = new(0, (1 << 5) | (1 << 16), 0, 0) };
         var supported = new CpuidTable { [1] = new(0, 0, (1u << 28) | 3, 0), [7, 0] = new(0, 0, 0, 0) };
 
-        Assert.Equal("7.0:ebx bits 5", CpuidPromise.Missing(promised, supported));
+        Assert.Equal("avx2; 7.0:ebx bits 16", CpuidPromise.Missing(promised, supported));
         Assert.Null(CpuidPromise.Missing(supported, supported));
     }
 
