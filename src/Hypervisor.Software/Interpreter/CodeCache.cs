@@ -204,6 +204,18 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
         _gate.Exit();
     }
 
+    /// <summary>The same for a branch to another page.</summary>
+    public void Link(SoftwareVirtualProcessor vp, FarLink* link, TranslatedBlock* to, ulong emptied)
+    {
+        Enter(vp);
+        if (Emptied == emptied && link->Block->Block->HostPc != null && to->Block->HostPc != null)
+        {
+            FarLinks.Link(link, to);
+        }
+
+        _gate.Exit();
+    }
+
     /// <summary>The same for the branch behind a window's failed check, from a block to the windowless translation of its rest.</summary>
     public void Link(SoftwareVirtualProcessor vp, TranslatedBlock* from, WindowLink* link, TranslatedBlock* to, ulong emptied)
     {

@@ -31,6 +31,9 @@ internal sealed unsafe class BlockTranslations : IDisposable
     private readonly byte* _scratch;
     private readonly TranslatedBlock** _index;
     private readonly byte* _unknown;
+    private readonly byte* _leaveFarInKernel;
+    private readonly byte* _leaveFarInUser;
+    private readonly FarLinks _farLinks = new();
     private readonly HashRange _translated;
     private readonly int _hotSize;
     private readonly int _coldSize;
@@ -72,6 +75,12 @@ internal sealed unsafe class BlockTranslations : IDisposable
         code.Align(16);
         Misses = new JumpCache.Misses(kernelMiss, code.Executable);
         TranslationStubs.EmitMiss(ref code, 1, _unknown);
+        code.Align(16);
+        _leaveFarInKernel = code.Executable;
+        TranslationStubs.EmitLeaveFar(ref code, 0, Leave);
+        code.Align(16);
+        _leaveFarInUser = code.Executable;
+        TranslationStubs.EmitLeaveFar(ref code, 1, Leave);
         code.Align(16);
         LoadVectors = code.Executable;
         VectorStubs.EmitLoad(ref code, Leave, needsAvx: false);
@@ -142,6 +151,9 @@ internal sealed unsafe class BlockTranslations : IDisposable
     /// <summary>Where RDTSC goes, RDI being its record.</summary>
     public byte* ReadTsc { get; }
 
+    /// <summary>Where branches to other pages go that are not linked, RDI being their <see cref="FarLink"/>.</summary>
+    public byte* LeaveFar(uint privilege) => privilege == 0 ? _leaveFarInKernel : _leaveFarInUser;
+
     /// <summary>Blocks translated so far.</summary>
     public ulong Translated { get; private set; }
 
@@ -210,6 +222,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
         var translator = new BlockTranslator(
             this, new CodeEmitter(_memory, _free, LargestBlock), new CodeEmitter(_memory, _coldFree, LargestBlock), _scratch, vp.State);
         var translated = translator.Translate(block, linear, privilege, isWindowless, _memory.Executable - _memory.Writable);
+        translated->Mapping = block->SecondHost == null ? _farLinks.MappingOf(linear, block->HostPc) : 0;
         _free = (int)(translator.End - _memory.Writable);
         _coldFree = (int)(translator.ColdEnd - _memory.Writable);
         if (block->TranslationCount == MaximumVersions)
@@ -316,6 +329,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     private void Kill(TranslatedBlock* version)
     {
         version->IsRetired = true;
+        FarLinks.Undo(version);
         var bucket = Bucket(version->Linear);
         while (*bucket != null && *bucket != version)
         {

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Emitter;
@@ -91,8 +92,15 @@ internal unsafe ref partial struct BlockTranslator
                     _block->FallThrough = cold->Place;
                     _block->FallThroughUnlinked = distance;
                     break;
+                case ColdKind.FarTaken:
+                    EmitFarBranch(cold->Index, isTaken: true);
+                    break;
+                case ColdKind.FarTakenExit:
+                    EmitFarExit(cold, AddressOf((_instructions + cold->Index)->Immediate));
+                    break;
                 default:
-                    EmitFarJump(AddressOf((_instructions + cold->Index)->Immediate));
+                    var last = _instructions + cold->Index;
+                    EmitFarExit(cold, AddressOf((ulong)(last->Offset + last->Length)));
                     break;
             }
         }
@@ -100,13 +108,44 @@ internal unsafe ref partial struct BlockTranslator
         _flags = FlagsInRegister;
     }
 
-    // To another page: through the jump cache.
-    private void EmitFarJump(ulong target)
+    // To another page, from the block's last instruction: if the processor has that page where it was when the branch was linked.
+    private void EmitFarBranch(int index, bool isTaken)
     {
-        EmitConstant(T0, target);
-        _c.RegisterMemory(
-            OpcodePrefix.None, OpcodeMap.Primary, 0xFF, false, 4, HostRegister.Rsp,
-            StateLayout.JumpTable(_block->Privilege) + ((int)(target & (JumpCache.Slots - 1)) * 8));
+        var last = _instructions + index;
+        var target = AddressOf(isTaken ? last->Immediate : (ulong)(last->Offset + last->Length));
+        _c.Load32(HostRegister.Rcx, HostRegister.Rsp, StateLayout.CodeMapping(_block->Privilege, target));
+        AlignDisplacement(3);
+        _c.Bytes([0x48, 0x8D, 0x89]); // lea rcx, [rcx - mapping]
+        var place = (int*)_c.Cursor;
+        _c.Int32(0);
+        _c.Bytes([0xE3, 0x05]); // jrcxz over the jump
+        _c.Byte(0xE9);
+        AddCold(isTaken ? ColdKind.FarTakenExit : ColdKind.FarExit);
+        (_colds + _coldCount - 1)->Index = index;
+        _c.Int32(0);
+        _c.Byte(0xE9);
+        _c.Int32(0);
+        Debug.Assert((byte*)place + FarLink.JumpDistance + 4 == _c.Cursor);
+    }
+
+    private void EmitFarExit(Cold* cold, ulong target)
+    {
+        // Behind the jump that is taken while it is not linked lies the one that is then.
+        var jump = cold->Place;
+        var place = (int*)((byte*)jump + 5 - FarLink.JumpDistance);
+        *(place + (FarLink.JumpDistance / 4)) = *jump - 5;
+        _c.Bytes([0x48, 0x8D, 0x3D]);
+        _c.Int32(5);
+        EmitJump(_owner.LeaveFar(_block->Privilege));
+        var link = (FarLink*)_c.Cursor;
+        *link = default;
+        link->Block = _block;
+        link->Kind = ExitKind.Far;
+        link->Target = target;
+        link->Place = place;
+        link->NextLeaving = _block->Leaving;
+        _block->Leaving = link;
+        _c.Skip(sizeof(FarLink));
     }
 
     // RDI is the target.
@@ -138,7 +177,7 @@ internal unsafe ref partial struct BlockTranslator
     {
         if (!IsLinkable(offset))
         {
-            EmitFarJump(AddressOf(offset));
+            EmitFarBranch(_index, isTaken: false);
             return;
         }
 
@@ -152,7 +191,7 @@ internal unsafe ref partial struct BlockTranslator
     {
         if (!IsLinkable(offset))
         {
-            EmitFarJump(AddressOf(offset));
+            EmitFarBranch(_index, isTaken: true);
             return;
         }
 
@@ -194,6 +233,8 @@ internal unsafe ref partial struct BlockTranslator
         Taken,
         FallThrough,
         FarTaken,
+        FarTakenExit,
+        FarExit,
     }
 
     [StructLayout(LayoutKind.Sequential)]

@@ -19,8 +19,11 @@ internal static unsafe class JumpCache
     /// <summary>Slots of one table, and entries of one second table.</summary>
     public const int Slots = 1 << 16;
 
-    /// <summary>Bytes of all tables and of what is known of the slots in use.</summary>
-    public const int Size = UseDistance + (2 * UseSize);
+    /// <summary>Bytes of all tables, of what is known of the slots in use, and of <see cref="CodeMappings"/>.</summary>
+    public const int Size = TablesSize + CodeMappings.Size;
+
+    /// <summary>The same without <see cref="CodeMappings"/>.</summary>
+    public const int TablesSize = UseDistance + (2 * UseSize);
 
     private const int SecondDistance = 2 * Slots * 8;
     private const int UseDistance = SecondDistance + (2 * Slots * EntrySize);
@@ -45,6 +48,7 @@ internal static unsafe class JumpCache
     {
         Forget(Use(state, 0));
         Forget(Use(state, 1));
+        CodeMappings.Reset(state);
     }
 
     /// <summary>Empties all slots.</summary>
@@ -82,6 +86,7 @@ internal static unsafe class JumpCache
     /// <summary>Empties the slots of one page, and those that pages 64 KiB apart share with it.</summary>
     public static void ClearPage(VpState* state, ulong linear, Misses misses)
     {
+        CodeMappings.ClearPage(state, linear);
         for (var privilege = 0u; privilege < 2; privilege++)
         {
             if ((Filter(state, privilege, linear, out var bit) & bit) == 0)
@@ -112,13 +117,21 @@ internal static unsafe class JumpCache
         }
     }
 
-    /// <summary>Enters a target, whose code ends in the page of <paramref name="last"/>; both pages are in the fetch TLB.</summary>
-    public static void Set(VpState* state, uint privilege, ulong linear, ulong last, bool isGlobal, byte* entry, Misses misses)
+    /// <summary>Enters a translation, whose code ends in the page of <paramref name="last"/>; both pages are in the fetch TLB.</summary>
+    public static void Set(VpState* state, TranslatedBlock* translated, ulong last, bool isGlobal, Misses misses)
     {
+        var linear = translated->Linear;
+        var privilege = translated->Privilege;
+        var entry = translated->Entry;
         var slot = (uint)(linear & (Slots - 1));
         var table = (byte**)((byte*)state + TableDistance(privilege));
         var use = Use(state, privilege);
         use->HasLocal |= !isGlobal;
+        if (translated->Mapping != 0)
+        {
+            CodeMappings.Set(state, privilege, linear, translated->Mapping);
+        }
+
         Filter(state, privilege, linear, out var bit) |= bit;
         Filter(state, privilege, last, out bit) |= bit;
         if (table[slot] == misses.Of(privilege))
@@ -176,6 +189,7 @@ internal static unsafe class JumpCache
 
     private static void Clear(VpState* state, uint privilege, byte* miss)
     {
+        CodeMappings.Clear(state, privilege);
         var use = Use(state, privilege);
         if (use->Count == 0 && use->SecondCount == 0)
         {

@@ -238,4 +238,7 @@ internal static unsafe class StateLayout
 
     /// <summary>Its second table.</summary>
     public static int SecondJumpTable(uint privilege) => JumpCache.SecondTableDistance(privilege) - Bias;
+
+    /// <summary>The word of a linear address in a privilege's <see cref="CodeMappings"/>.</summary>
+    public static int CodeMapping(uint privilege, ulong linear) => CodeMappings.WordDistance(privilege, linear) - Bias;
 }

@@ -34,6 +34,13 @@ internal unsafe struct TranslatedBlock
     /// <summary>Made without windows, for where those of another translation fail.</summary>
     public bool IsWindowless;
 
+    /// <summary>The number of its page's mapping (<see cref="CodeMappings"/>); 0 when it has none and no branch of another page is linked to it.</summary>
+    public uint Mapping;
+
+    /// <summary>Its branches to other pages, and those of other pages that are linked to it.</summary>
+    public FarLink* Leaving;
+    public FarLink* Arriving;
+
     /// <summary>Next newer translation of the same block.</summary>
     public TranslatedBlock* Next;
 
@@ -67,6 +74,46 @@ internal unsafe struct WindowLink
 
     /// <summary>The block's link made before.</summary>
     public WindowLink* Next;
+}
+
+/// <summary>
+/// A branch to another page, and the exit record with which it leaves while it is not linked or the processor does not have the target's page
+/// as it was when it was linked.
+/// </summary>
+/// <remarks>
+/// Once it has been linked it is always for the same mapping: a processor may have compared the number, and yet take the jump that another one changes.
+/// </remarks>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct FarLink
+{
+    /// <summary>Bytes from the number that is compared to the displacement of the jump, both aligned.</summary>
+    public const int JumpDistance = 12;
+
+    /// <summary>As in <see cref="ExitRecord"/>.</summary>
+    public TranslatedBlock* Block;
+    public ExitKind Kind;
+
+    /// <summary>Non-zero when the jump cache is to be asked for the target rather than the dispatcher.</summary>
+    public ushort IsSettled;
+
+    /// <summary>The target's mapping; 0 before the first time.</summary>
+    public uint Mapping;
+
+    /// <summary>Linear address of the target.</summary>
+    public ulong Target;
+
+    /// <summary>In the writable view: the number that is compared, negative or 0 while not linked.</summary>
+    public int* Place;
+
+    /// <summary>The translation it is linked to, or null.</summary>
+    public TranslatedBlock* To;
+
+    /// <summary>Neighbours among <see cref="TranslatedBlock.Arriving"/>.</summary>
+    public FarLink* NextArriving;
+    public FarLink* PreviousArriving;
+
+    /// <summary>The next of <see cref="TranslatedBlock.Leaving"/>.</summary>
+    public FarLink* NextLeaving;
 }
 
 /// <summary>An access whose page is not the remembered one; the code for an access that misses the TLB as well follows, with RDI the address.</summary>
@@ -130,6 +177,9 @@ internal enum ExitKind : ushort
     /// <summary>The direct branch that ends the block is taken, or not: its target is not linked yet.</summary>
     Taken,
     FallThrough,
+
+    /// <summary>The record is a <see cref="FarLink"/> that is not linked yet.</summary>
+    Far,
 
     /// <summary>Something is requested; RIP is the block's.</summary>
     Request,

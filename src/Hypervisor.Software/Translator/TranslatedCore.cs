@@ -140,7 +140,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
             JumpCache.Clear(_state, translated->Privilege, _translations.Misses);
         }
 
-        JumpCache.Set(_state, translated->Privilege, linear, second, isGlobal, translated->Entry, _translations.Misses);
+        JumpCache.Set(_state, translated, second, isGlobal, _translations.Misses);
         return true;
     }
 
@@ -259,6 +259,22 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
                     }
 
                     target = Privilege == 0 ? _translations.GoOnInKernel : _translations.GoOnInUser;
+                    break;
+                case ExitKind.Far:
+                    var link = (FarLink*)((byte*)record - translated->ToExecutable);
+                    state->Rip = link->Target;
+                    if (!TryGoOn(out translated))
+                    {
+                        return;
+                    }
+
+                    _cache.Link(_vp, link, translated, emptied);
+                    if (_cache.Emptied != emptied)
+                    {
+                        return;
+                    }
+
+                    target = translated->Body;
                     break;
                 case ExitKind.Taken:
                     state->Rip = translated->Linear + (CodeBlock.Instructions(block) + record->Index)->Immediate;

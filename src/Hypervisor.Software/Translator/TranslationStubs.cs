@@ -115,6 +115,21 @@ internal static unsafe class TranslationStubs
     }
 
     /// <summary>
+    /// A branch to another page that is not linked, or not for the page that the processor has: RDI is its <see cref="FarLink"/>. The flags are kept.
+    /// </summary>
+    public static void EmitLeaveFar(ref CodeEmitter code, uint privilege, byte* leave)
+    {
+        code.Bytes([0x0F, 0xB7, 0x4F, 0x0A]); // movzx ecx, word [rdi + FarLink.IsSettled]
+        code.Bytes([0xE3, 0x0E]); // jrcxz
+        code.Bytes([0x48, 0x8B, 0x7F, 0x10]); // mov rdi, [rdi + FarLink.Target]
+        code.Bytes([0x0F, 0xB7, 0xCF]); // movzx ecx, di
+        code.Bytes([0xFF, 0xA4, 0xCC]); // jmp [rsp + rcx * 8 + table]
+        code.Int32(StateLayout.JumpTable(privilege));
+        code.Byte(0xE9);
+        code.Int32((int)(leave - (code.Executable + 4)));
+    }
+
+    /// <summary>
     /// An access whose page is not the remembered one: RCX is its <see cref="SlotRecord"/>, RDI its address less that of the remembered page. Remembers
     /// the right one and goes on behind the check, with RDI and RCX as that leaves them; or behind the record, RDI being the address.
     /// </summary>

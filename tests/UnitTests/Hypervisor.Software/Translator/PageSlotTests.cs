@@ -73,26 +73,7 @@ public sealed unsafe class PageSlotTests
         Assert.NotEqual(0UL, machine.Gpr(0));
         Assert.True(machine.HasRemembered(ProgramMachine.DataAddress));
         machine.Map(ProgramMachine.DataAddress, Elsewhere);
-        var mmu = machine.Mmu;
-        switch (flush)
-        {
-            case Flush.Page:
-                mmu.FlushPage(ProgramMachine.DataAddress);
-                break;
-            case Flush.Local:
-                mmu.FlushLocal();
-                break;
-            case Flush.Context:
-                mmu.FlushContext(0);
-                break;
-            case Flush.Switch:
-                mmu.SwitchContext(0, keep: false);
-                break;
-            default:
-                mmu.FlushAll();
-                break;
-        }
-
+        machine.Flush(flush, ProgramMachine.DataAddress);
         machine.Run(program, Seed);
         return machine.Gpr(0);
     }

@@ -95,15 +95,7 @@ internal sealed unsafe class ProgramMachine : IDisposable
     internal ulong Rip => _vp.State->Rip;
 
     /// <summary>Jumps for which translated code was left.</summary>
-    internal long Jumps
-    {
-        get
-        {
-            var node = new InspectNode();
-            ((TranslatedCore)_vp.Core).Inspect(node);
-            return (long)node.Find("jump")!;
-        }
-    }
+    internal long Jumps => Exits("jump");
 
     /// <summary>Whether it halted in a handler.</summary>
     internal bool HasFaulted => _vp.State->Rip - HandlersAddress < 16;
@@ -153,6 +145,14 @@ internal sealed unsafe class ProgramMachine : IDisposable
 
     internal ulong Gpr(int number) => _vp.State->Gpr[number];
 
+    /// <summary>How often translated code was left for a reason.</summary>
+    internal long Exits(string kind)
+    {
+        var node = new InspectNode();
+        ((TranslatedCore)_vp.Core).Inspect(node);
+        return (long)node.Find(kind)!;
+    }
+
     internal void Cancel() => _vp.Cancel();
 
     internal Mmu Mmu => _vp.Mmu;
@@ -175,6 +175,29 @@ internal sealed unsafe class ProgramMachine : IDisposable
 
     /// <summary>Maps a page of the first 4 MiB to another one, without flushing.</summary>
     internal void Map(ulong linear, ulong gpa) => Write(0x4000 + (linear >> 12 << 3), gpa | 0x67);
+
+    /// <summary>Drops the translation of a page, or more.</summary>
+    internal void Flush(PageSlotTests.Flush flush, ulong linear)
+    {
+        switch (flush)
+        {
+            case PageSlotTests.Flush.Page:
+                Mmu.FlushPage(linear);
+                break;
+            case PageSlotTests.Flush.Local:
+                Mmu.FlushLocal();
+                break;
+            case PageSlotTests.Flush.Context:
+                Mmu.FlushContext(0);
+                break;
+            case PageSlotTests.Flush.Switch:
+                Mmu.SwitchContext(0, keep: false);
+                break;
+            default:
+                Mmu.FlushAll();
+                break;
+        }
+    }
 
     /// <summary>Runs a program until it halts, from registers and data made of a seed.</summary>
     internal void Run(ReadOnlySpan<byte> program, int seed, ulong address = CodeAddress)
