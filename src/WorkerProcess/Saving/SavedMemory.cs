@@ -33,7 +33,7 @@ internal sealed class SavedMemory : IRamSource
     private readonly int[] _states;
     private GuestMemory? _ram;
     private Action<string>? _onDamage;
-    private Task<string?>? _check;
+    private MemoryCheck? _check;
     private Task? _filling;
     private string? _damage;
     private int _isDisposed;
@@ -71,13 +71,13 @@ internal sealed class SavedMemory : IRamSource
     }
 
     /// <summary>Begins to check every chunk, while the caller does something else.</summary>
-    internal void BeginCheck() => _check = Task.Run(() => MemoryCheck.Run(_file.Handle, _chunks, () => _stopping));
+    internal void BeginCheck() => _check = MemoryCheck.Begin(_file.Handle, _chunks);
 
-    /// <summary>Waits for the check.</summary>
+    /// <summary>Helps the check and waits for its end.</summary>
     /// <exception cref="SavedStateException">A chunk is damaged.</exception>
     internal void FinishCheck()
     {
-        if (_check?.GetAwaiter().GetResult() is { } damage)
+        if (_check?.Finish() is { } damage)
         {
             throw new SavedStateException(damage);
         }
@@ -87,7 +87,7 @@ internal sealed class SavedMemory : IRamSource
     /// <exception cref="SavedStateException">A chunk is damaged or does not unpack.</exception>
     internal void FillAll(GuestMemory ram)
     {
-        _stopping = true;
+        _check?.GiveUp();
         _ram = ram;
         Parallel.For(0, _chunks.Length, FillChunk);
         Dispose();
@@ -132,7 +132,8 @@ internal sealed class SavedMemory : IRamSource
         if (Interlocked.Exchange(ref _isDisposed, 1) == 0)
         {
             _stopping = true;
-            Task.WaitAll(new[] { _check, _filling }.OfType<Task>());
+            _check?.GiveUp();
+            _filling?.Wait();
             _file.Dispose();
         }
     }
