@@ -2,8 +2,8 @@ using System.Runtime.InteropServices;
 
 namespace Vitro.Hypervisor.Software.Decoding;
 
-/// <summary>One decoded instruction in unmanaged memory: a cache line, the fields of the fast path first.</summary>
-[StructLayout(LayoutKind.Sequential, Size = 64)]
+/// <summary>One decoded instruction in unmanaged memory, the fields of the fast path first.</summary>
+[StructLayout(LayoutKind.Sequential)]
 internal unsafe struct DecodedInstruction
 {
     /// <summary>Number of the specialised handler in the interpreter's hot switch; zero sends it to the general one.</summary>
@@ -96,14 +96,14 @@ internal unsafe struct DecodedInstruction
     /// <summary>Byte offset in VpState of the segment base to add to addresses in flat modes: FS, GS or VpState.Zero.</summary>
     public ushort SegmentBaseOffset;
 
-    /// <summary>What address size leaves of an effective address.</summary>
-    public ulong AddressMask;
-
     /// <summary><see cref="Base"/> of addresses relative to the instruction pointer: indexes VpState.Rip behind the registers.</summary>
     public const byte RipBase = 16;
 
     /// <summary>No base or index: indexes VpState.Zero behind the registers.</summary>
     public const byte NoRegister = 17;
+
+    /// <summary>What address size leaves of an effective address.</summary>
+    public readonly ulong AddressMask => ulong.MaxValue >> (64 - (8 * AddressSize));
 
     /// <summary>Whether the rm operand is in memory.</summary>
     public readonly bool IsMemory => (Prefixes & Prefixes.Memory) != 0;

@@ -135,7 +135,6 @@ internal static unsafe partial class Decoder
             instruction->AddressSize = (byte)(reader.Default32 == ((prefixes & Prefixes.AddressSize) == 0) ? 4 : 2);
         }
 
-        instruction->AddressMask = instruction->AddressSize == 8 ? ulong.MaxValue : instruction->AddressSize == 4 ? uint.MaxValue : 0xFFFF;
         OpcodeEntry entry;
         if (opcode == 0x0F)
         {

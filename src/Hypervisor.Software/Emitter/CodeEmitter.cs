@@ -103,24 +103,87 @@ internal unsafe ref struct CodeEmitter
         _cursor += 8;
     }
 
-    // Inlined, bytes that are constants are written by one or two moves.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Bytes(scoped ReadOnlySpan<byte> bytes)
     {
-        Unsafe.CopyBlockUnaligned(ref *_cursor, in MemoryMarshal.GetReference(bytes), (uint)bytes.Length);
-        _cursor += bytes.Length;
+        foreach (var value in bytes)
+        {
+            Byte(value);
+        }
+    }
+
+    // Some bytes are one store, which may reach a little further than they do: what lies behind the cursor is yet to be written. Code compiled
+    // ahead of time would copy spans by calls.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void Bytes(int b0, int b1)
+    {
+        Unsafe.WriteUnaligned(_cursor, (ushort)((byte)b0 | ((byte)b1 << 8)));
+        _cursor += 2;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void Bytes(int b0, int b1, int b2)
+    {
+        Unsafe.WriteUnaligned(_cursor, (uint)((byte)b0 | ((byte)b1 << 8) | ((byte)b2 << 16)));
+        _cursor += 3;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void Bytes(int b0, int b1, int b2, int b3)
+    {
+        Unsafe.WriteUnaligned(_cursor, (uint)((byte)b0 | ((byte)b1 << 8) | ((byte)b2 << 16) | (b3 << 24)));
+        _cursor += 4;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void Bytes(int b0, int b1, int b2, int b3, int b4)
+    {
+        Unsafe.WriteUnaligned(_cursor, (uint)((byte)b0 | ((byte)b1 << 8) | ((byte)b2 << 16) | (b3 << 24)) | ((ulong)(uint)((byte)b4) << 32));
+        _cursor += 5;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void Bytes(int b0, int b1, int b2, int b3, int b4, int b5)
+    {
+        Unsafe.WriteUnaligned(_cursor, (uint)((byte)b0 | ((byte)b1 << 8) | ((byte)b2 << 16) | (b3 << 24)) | ((ulong)(uint)((byte)b4 | ((byte)b5 << 8)) << 32));
+        _cursor += 6;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void Bytes(int b0, int b1, int b2, int b3, int b4, int b5, int b6)
+    {
+        Unsafe.WriteUnaligned(_cursor, (uint)((byte)b0 | ((byte)b1 << 8) | ((byte)b2 << 16) | (b3 << 24)) | ((ulong)(uint)((byte)b4 | ((byte)b5 << 8) | ((byte)b6 << 16)) << 32));
+        _cursor += 7;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void Bytes(int b0, int b1, int b2, int b3, int b4, int b5, int b6, int b7)
+    {
+        Unsafe.WriteUnaligned(_cursor, (uint)((byte)b0 | ((byte)b1 << 8) | ((byte)b2 << 16) | (b3 << 24)) | ((ulong)(uint)((byte)b4 | ((byte)b5 << 8) | ((byte)b6 << 16) | (b7 << 24)) << 32));
+        _cursor += 8;
     }
 
     /// <summary>Leaves bytes out, which the caller writes.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Skip(int bytes) => _cursor += bytes;
 
-    /// <summary>Pads with int3 so that the next byte lies on a multiple of <paramref name="alignment"/>.</summary>
+    /// <summary>The lowest bytes of a value, as many as 8.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void Immediate(ulong value, int size)
+    {
+        Unsafe.WriteUnaligned(_cursor, value);
+        _cursor += size;
+    }
+
+    /// <summary>Pads with int3 so that the next byte lies on a multiple of <paramref name="alignment"/>, 16 at most.</summary>
     internal void Align(int alignment)
     {
-        while (((nuint)_cursor & (nuint)(alignment - 1)) != 0)
+        const ulong Padding = 0xCCCC_CCCC_CCCC_CCCC;
+        var count = (int)(-(nint)_cursor & (alignment - 1));
+        if (count != 0)
         {
-            Byte(0xCC);
+            Unsafe.WriteUnaligned(_cursor, Padding);
+            Unsafe.WriteUnaligned(_cursor + 8, Padding);
+            _cursor += count;
         }
     }
 
@@ -128,79 +191,27 @@ internal unsafe ref struct CodeEmitter
     /// <param name="reg">Register number 0 to 15 in ModRM.reg.</param>
     /// <param name="index">Register number of SIB.index, 0 without one.</param>
     /// <param name="rm">Register number 0 to 15 in ModRM.rm or SIB.base.</param>
-    internal void Opcode(OpcodePrefix prefix, OpcodeMap map, int opcode, bool wide, int reg, int index, int rm, bool forceRex = false)
-    {
-        switch (prefix)
-        {
-            case OpcodePrefix.OperandSize:
-                Byte(0x66);
-                break;
-            case OpcodePrefix.Repeat:
-                Byte(0xF3);
-                break;
-            case OpcodePrefix.RepeatNotEqual:
-                Byte(0xF2);
-                break;
-        }
-
-        var rex = (wide ? 8 : 0) | ((reg >> 3) << 2) | ((index >> 3) << 1) | (rm >> 3);
-        if (rex != 0 || forceRex)
-        {
-            Byte(0x40 | rex);
-        }
-
-        switch (map)
-        {
-            case OpcodeMap.Escape0F:
-                Byte(0x0F);
-                break;
-            case OpcodeMap.Escape0F38:
-                Byte(0x0F);
-                Byte(0x38);
-                break;
-            case OpcodeMap.Escape0F3A:
-                Byte(0x0F);
-                Byte(0x3A);
-                break;
-        }
-
-        Byte(opcode);
-    }
+    internal void Opcode(OpcodePrefix prefix, OpcodeMap map, int opcode, bool wide, int reg, int index, int rm, bool forceRex = false) =>
+        _cursor = PutOpcode(_cursor, prefix, map, opcode, wide, reg, index, rm, forceRex);
 
     /// <summary>A three-byte VEX prefix and the opcode.</summary>
-    internal void VexOpcode(OpcodePrefix prefix, OpcodeMap map, int opcode, bool wide, bool length256, int reg, int vvvv, int index, int rm)
-    {
-        Byte(0xC4);
-        Byte(((~reg & 8) << 4) | ((~index & 8) << 3) | ((~rm & 8) << 2) | (int)map);
-        Byte((wide ? 0x80 : 0) | ((~vvvv & 15) << 3) | (length256 ? 4 : 0) | (int)prefix);
-        Byte(opcode);
-    }
+    internal void VexOpcode(OpcodePrefix prefix, OpcodeMap map, int opcode, bool wide, bool length256, int reg, int vvvv, int index, int rm) => Bytes(
+        0xC4, ((~reg & 8) << 4) | ((~index & 8) << 3) | ((~rm & 8) << 2) | (int)map,
+        (wide ? 0x80 : 0) | ((~vvvv & 15) << 3) | (length256 ? 4 : 0) | (int)prefix, opcode);
 
     /// <summary>ModRM naming two registers.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void ModRmRegister(int reg, int rm) => Byte(0xC0 | ((reg & 7) << 3) | (rm & 7));
 
     /// <summary>ModRM (with SIB where needed) naming [base + displacement], in the shortest form.</summary>
-    internal void ModRmMemory(int reg, int baseRegister, int displacement)
-    {
-        var low = baseRegister & 7;
-        var mod = displacement == 0 && low != 5 ? 0 : displacement == (sbyte)displacement ? 1 : 2;
-        Byte((mod << 6) | ((reg & 7) << 3) | low);
-        if (low == 4)
-        {
-            Byte(0x24);
-        }
-
-        Displacement(mod, displacement);
-    }
+    internal void ModRmMemory(int reg, int baseRegister, int displacement) => _cursor = PutMemory(_cursor, reg, baseRegister, displacement);
 
     /// <summary>ModRM and SIB naming [base + index * 2^scale + displacement]; the index is not RSP.</summary>
     internal void ModRmIndexed(int reg, int baseRegister, int index, int scale, int displacement)
     {
-        var mod = displacement == 0 && (baseRegister & 7) != 5 ? 0 : displacement == (sbyte)displacement ? 1 : 2;
-        Byte((mod << 6) | ((reg & 7) << 3) | 4);
-        Byte((scale << 6) | ((index & 7) << 3) | (baseRegister & 7));
-        Displacement(mod, displacement);
+        var mod = Mod(baseRegister & 7, displacement);
+        Unsafe.WriteUnaligned(_cursor, (ushort)(((mod << 6) | ((reg & 7) << 3) | 4) | (((scale << 6) | ((index & 7) << 3) | (baseRegister & 7)) << 8)));
+        _cursor = PutDisplacement(_cursor + 2, mod, displacement);
     }
 
     /// <summary>One instruction of the form reg, [base + displacement] (or the reverse; the opcode tells).</summary>
@@ -213,8 +224,8 @@ internal unsafe ref struct CodeEmitter
         HostRegister baseRegister,
         int displacement)
     {
-        Opcode(prefix, map, opcode, wide, reg, 0, (int)baseRegister);
-        ModRmMemory(reg, (int)baseRegister, displacement);
+        var cursor = PutOpcode(_cursor, prefix, map, opcode, wide, reg, 0, (int)baseRegister, false);
+        _cursor = PutMemory(cursor, reg, (int)baseRegister, displacement);
     }
 
     /// <summary>mov r64, [base + displacement].</summary>
@@ -280,15 +291,51 @@ internal unsafe ref struct CodeEmitter
 
     internal void Return() => Byte(0xC3);
 
-    private void Displacement(int mod, int displacement)
+    // The cursor stays in a register of the host meanwhile, and what may be too long by some bytes is one store.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static byte* PutOpcode(
+        byte* cursor, OpcodePrefix prefix, OpcodeMap map, int opcode, bool wide, int reg, int index, int rm, bool forceRex)
     {
-        if (mod == 1)
+        if (prefix != OpcodePrefix.None)
         {
-            Byte(displacement);
+            *cursor++ = prefix == OpcodePrefix.OperandSize ? (byte)0x66 : prefix == OpcodePrefix.Repeat ? (byte)0xF3 : (byte)0xF2;
         }
-        else if (mod == 2)
+
+        var rex = (wide ? 8 : 0) | ((reg >> 3) << 2) | ((index >> 3) << 1) | (rm >> 3);
+        if (rex != 0 || forceRex)
         {
-            Int32(displacement);
+            *cursor++ = (byte)(0x40 | rex);
         }
+
+        if (map != OpcodeMap.Primary)
+        {
+            *cursor++ = 0x0F;
+            if (map != OpcodeMap.Escape0F)
+            {
+                *cursor++ = map == OpcodeMap.Escape0F38 ? (byte)0x38 : (byte)0x3A;
+            }
+        }
+
+        *cursor++ = (byte)opcode;
+        return cursor;
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static byte* PutMemory(byte* cursor, int reg, int baseRegister, int displacement)
+    {
+        var low = baseRegister & 7;
+        var mod = Mod(low, displacement);
+        Unsafe.WriteUnaligned(cursor, (ushort)(((mod << 6) | ((reg & 7) << 3) | low) | (0x24 << 8)));
+        return PutDisplacement(cursor + (low == 4 ? 2 : 1), mod, displacement);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static byte* PutDisplacement(byte* cursor, int mod, int displacement)
+    {
+        Unsafe.WriteUnaligned(cursor, displacement);
+        return cursor + (mod == 2 ? 4 : mod);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int Mod(int low, int displacement) => displacement == 0 && low != 5 ? 0 : displacement == (sbyte)displacement ? 1 : 2;
 }

@@ -153,8 +153,8 @@ internal sealed unsafe class BlockDecoder(SoftwarePartition partition) : IDispos
         }
 
         block->Mode = mode;
-        block->Count = count;
-        block->Length = length;
+        block->Count = (byte)count;
+        block->Length = (ushort)length;
         block->Gpa = first.Gpa;
         block->HostPc = first.Host;
         return block;

@@ -5,7 +5,7 @@ using Vitro.Hypervisor.Software.Translator;
 namespace Vitro.Hypervisor.Software.Interpreter;
 
 /// <summary>A run of decoded instructions; they follow the header in memory, and behind those of the interpreter lies a BlockEnd.</summary>
-[StructLayout(LayoutKind.Sequential, Size = 64)]
+[StructLayout(LayoutKind.Sequential)]
 internal unsafe struct CodeBlock
 {
     /// <summary>Host address of the first instruction's first byte: identifies the physical place. Null once the block is dead.</summary>
@@ -14,20 +14,20 @@ internal unsafe struct CodeBlock
     /// <summary>The VpMode bits it was decoded for (<see cref="CodeCache.ModeMask"/>).</summary>
     public uint Mode;
 
+    /// <summary>Bytes of guest code.</summary>
+    public ushort Length;
+
     /// <summary>Instructions, without a BlockEnd.</summary>
-    public int Count;
+    public byte Count;
+
+    /// <summary>How many translations there are.</summary>
+    public byte TranslationCount;
 
     /// <summary>Block behind a branch not taken or the block's end, when it lies in the same page.</summary>
     public CodeBlock* FallThrough;
 
     /// <summary>Where the first byte lies in guest physical space.</summary>
     public ulong Gpa;
-
-    /// <summary>Bytes of guest code.</summary>
-    public int Length;
-
-    /// <summary>How many translations there are.</summary>
-    public int TranslationCount;
 
     /// <summary>Non-zero when the block is one instruction that crosses into another page: host address of that page.</summary>
     public byte* SecondHost;
@@ -38,9 +38,12 @@ internal unsafe struct CodeBlock
     /// <summary>Next block of the same hash bucket.</summary>
     public CodeBlock* HashNext;
 
-    /// <summary>Translations to host code, one for each linear address and privilege it was run at: the oldest, and the newest.</summary>
+    /// <summary>Next block of the same page of RAM, and of the second one.</summary>
+    public CodeBlock* NextInPage;
+    public CodeBlock* NextInSecondPage;
+
+    /// <summary>Translations to host code, one for each linear address and privilege it was run at, the oldest first.</summary>
     public TranslatedBlock* Translations;
-    public TranslatedBlock* NewestTranslation;
 
     /// <summary>Where the block ends.</summary>
     public static byte* End(CodeBlock* block) => (byte*)(Instructions(block) + block->Count + ((block->Mode & CodeCache.Plain) == 0 ? 1 : 0));

@@ -88,11 +88,11 @@ internal sealed unsafe partial class CodeCache
     {
         foreach (var number in _pages.Numbers)
         {
-            foreach (var block in _pages.Blocks(number))
+            for (var block = _pages.First(number); block != null; block = CodePages.Following(number, block))
             {
-                ((CodeBlock*)block)->HostPc = null;
-                Unlink((CodeBlock*)block);
-                Translations?.Kill((CodeBlock*)block);
+                block->HostPc = null;
+                Unlink(block);
+                Translations?.Kill(block);
             }
 
             ClearHasCode(number);

@@ -11,6 +11,8 @@ internal sealed unsafe class CodePages
 {
     private const int LineShift = 6;
     private readonly Dictionary<ulong, Page> _pages = [];
+    private ulong _lastNumber;
+    private Page? _last;
 
     /// <summary>Numbers of the pages with blocks.</summary>
     public IEnumerable<ulong> Numbers => _pages.Keys;
@@ -19,15 +21,32 @@ internal sealed unsafe class CodePages
     public void Add(CodeBlock* block)
     {
         var inFirst = InFirst(block);
-        Add(block->Gpa, Math.Min(block->Length, inFirst), block);
-        if (block->SecondHost != null)
+        var number = block->Gpa >> 12;
+        var page = GetOrAdd(number);
+        page.Lines |= Lines(block->Gpa, Math.Min(block->Length, inFirst));
+        block->NextInPage = page.First;
+        page.First = block;
+        if (block->SecondHost == null)
         {
-            Add(block->SecondGpa, block->Length - inFirst, block);
+            return;
+        }
+
+        // Two linear pages may be one of RAM.
+        var second = block->SecondGpa >> 12;
+        page = GetOrAdd(second);
+        page.Lines |= Lines(block->SecondGpa, block->Length - inFirst);
+        if (second != number)
+        {
+            block->NextInSecondPage = page.First;
+            page.First = block;
         }
     }
 
-    /// <summary>The live blocks of a page.</summary>
-    public ReadOnlySpan<nint> Blocks(ulong number) => _pages.TryGetValue(number, out var page) ? CollectionsMarshal.AsSpan(page.Blocks) : [];
+    /// <summary>A live block of a page, which leads to the others by <see cref="Following"/>; or null.</summary>
+    public CodeBlock* First(ulong number) => _pages.TryGetValue(number, out var page) ? page.First : null;
+
+    /// <summary>The next live block of a page.</summary>
+    public static CodeBlock* Following(ulong number, CodeBlock* block) => *Link(number, block);
 
     /// <summary>
     /// Takes out the blocks made of bytes in a range that ends in the page it begins in, and appends them to
@@ -41,17 +60,16 @@ internal sealed unsafe class CodePages
         }
 
         var lines = 0UL;
-        var kept = 0;
         var number = gpa >> 12;
-        for (var n = 0; n < page.Blocks.Count; n++)
+        CodeBlock* kept = null;
+        for (CodeBlock* block = page.First, next; block != null; block = next)
         {
-            var entry = page.Blocks[n];
-            var block = (CodeBlock*)entry;
+            next = Following(number, block);
             var first = Math.Min(block->Length, InFirst(block));
             var second = block->SecondHost == null ? 0 : block->Length - first;
             if (Overlaps(block->Gpa, first, gpa, length) || Overlaps(block->SecondGpa, second, gpa, length))
             {
-                taken.Add(entry);
+                taken.Add((nint)block);
                 if (second != 0)
                 {
                     RemoveFromOther(number, block);
@@ -61,17 +79,18 @@ internal sealed unsafe class CodePages
             }
 
             lines |= LinesIn(number, block->Gpa, first) | LinesIn(number, block->SecondGpa, second);
-            page.Blocks[kept++] = entry;
+            *Link(number, block) = kept;
+            kept = block;
         }
 
-        page.Blocks.RemoveRange(kept, page.Blocks.Count - kept);
+        page.First = kept;
         page.Lines = lines;
-        if (kept == 0)
+        if (kept == null)
         {
-            _pages.Remove(number);
+            Remove(number);
         }
 
-        return kept == 0;
+        return kept == null;
     }
 
     /// <summary>Takes out a page's dead blocks; whether it has none left.</summary>
@@ -82,26 +101,47 @@ internal sealed unsafe class CodePages
             return false;
         }
 
-        page.Blocks.RemoveAll(entry => ((CodeBlock*)entry)->HostPc == null);
         page.Lines = 0;
-        foreach (var entry in page.Blocks)
+        CodeBlock* kept = null;
+        for (CodeBlock* block = page.First, next; block != null; block = next)
         {
-            var block = (CodeBlock*)entry;
+            next = Following(number, block);
+            if (block->HostPc == null)
+            {
+                continue;
+            }
+
             var first = Math.Min(block->Length, InFirst(block));
             page.Lines |= LinesIn(number, block->Gpa, first);
             if (block->SecondHost != null)
             {
                 page.Lines |= LinesIn(number, block->SecondGpa, block->Length - first);
             }
+
+            *Link(number, block) = kept;
+            kept = block;
         }
 
-        return page.Blocks.Count == 0 && _pages.Remove(number);
+        page.First = kept;
+        if (kept == null)
+        {
+            Remove(number);
+        }
+
+        return kept == null;
     }
 
     /// <summary>Forgets all.</summary>
-    public void Clear() => _pages.Clear();
+    public void Clear()
+    {
+        _pages.Clear();
+        _last = null;
+    }
 
     private static int InFirst(CodeBlock* block) => (int)(GuestMemory.PageSize - (block->Gpa & 0xFFF));
+
+    private static CodeBlock** Link(ulong number, CodeBlock* block) =>
+        block->Gpa >> 12 == number ? &block->NextInPage : &block->NextInSecondPage;
 
     private static ulong Lines(ulong gpa, int length)
     {
@@ -117,31 +157,52 @@ internal sealed unsafe class CodePages
     private void RemoveFromOther(ulong number, CodeBlock* block)
     {
         var other = block->Gpa >> 12 == number ? block->SecondGpa >> 12 : block->Gpa >> 12;
-        if (other != number && _pages.TryGetValue(other, out var page))
+        if (other == number || !_pages.TryGetValue(other, out var page))
         {
-            page.Blocks.Remove((nint)block);
+            return;
+        }
+
+        if (page.First == block)
+        {
+            page.First = Following(other, block);
+            return;
+        }
+
+        for (var at = page.First; at != null; at = Following(other, at))
+        {
+            if (Following(other, at) == block)
+            {
+                *Link(other, at) = Following(other, block);
+                return;
+            }
         }
     }
 
-    private void Add(ulong gpa, int length, CodeBlock* block)
+    // Blocks that are decoded one after the other mostly lie in one page.
+    private Page GetOrAdd(ulong number)
     {
-        ref var page = ref CollectionsMarshal.GetValueRefOrAddDefault(_pages, gpa >> 12, out var exists);
-        if (!exists)
+        if (_last != null && _lastNumber == number)
         {
-            page = new Page();
+            return _last;
         }
 
-        page!.Lines |= Lines(gpa, length);
-        if (page.Blocks.Count == 0 || page.Blocks[^1] != (nint)block)
-        {
-            page.Blocks.Add((nint)block);
-        }
+        ref var page = ref CollectionsMarshal.GetValueRefOrAddDefault(_pages, number, out _);
+        page ??= new Page();
+        _last = page;
+        _lastNumber = number;
+        return page;
+    }
+
+    private void Remove(ulong number)
+    {
+        _pages.Remove(number);
+        _last = null;
     }
 
     private sealed class Page
     {
         public ulong Lines { get; set; }
 
-        public List<nint> Blocks { get; } = [];
+        public CodeBlock* First { get; set; }
     }
 }

@@ -65,7 +65,7 @@ internal static unsafe partial class ThunkBuilder
         }
 
         EmitVexStores(ref code, key, form);
-        code.Bytes([0xC5, 0xF8, 0x77]); // vzeroupper
+        code.Bytes(0xC5, 0xF8, 0x77); // vzeroupper
         if (form.Has(ThunkTraits.SetsFlags))
         {
             code.Move64(HostRegister.Rax, HostRegister.R9);

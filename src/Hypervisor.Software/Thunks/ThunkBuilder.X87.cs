@@ -34,7 +34,7 @@ internal static unsafe partial class ThunkBuilder
         code.PushFlags();
         code.Pop(HostRegister.Rax);
         code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Escape0F, 0xAE, true, 0, HostRegister.R10, 0); // fxsave64
-        code.Bytes([0xDB, 0xE3]); // fninit
+        code.Bytes(0xDB, 0xE3); // fninit
         EmitHostMxcsr(ref code);
         code.Return();
     }

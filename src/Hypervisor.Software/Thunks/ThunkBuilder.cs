@@ -233,9 +233,9 @@ internal static unsafe partial class ThunkBuilder
         code.Arithmetic32(4, HostRegister.Rax, MxcsrFlags);
         EmitHostMxcsr(ref code);
         code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x09, false, (int)HostRegister.Rax, HostRegister.R10, XsaveMxcsr); // or [], eax
-        code.Bytes([0x41, 0xC1, 0xEB, 0x07]); // shr r11d, 7: the masks over the flags
-        code.Bytes([0x41, 0xF7, 0xD3]); // not r11d
-        code.Bytes([0x41, 0x21, 0xC3]); // and r11d, eax
+        code.Bytes(0x41, 0xC1, 0xEB, 0x07); // shr r11d, 7: the masks over the flags
+        code.Bytes(0x41, 0xF7, 0xD3); // not r11d
+        code.Bytes(0x41, 0x21, 0xC3); // and r11d, eax
         var exit = usesMmx ? 8 : 6;
         code.Bytes([0x74, (byte)exit]); // jz: nothing unmasked
         if (usesMmx)
@@ -258,7 +258,7 @@ internal static unsafe partial class ThunkBuilder
     private static void EmitLdmxcsr(ref CodeEmitter code) =>
         code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Escape0F, 0xAE, false, 2, HostRegister.Rsp, Scratch);
 
-    private static void EmitEmms(ref CodeEmitter code) => code.Bytes([0x0F, 0x77]);
+    private static void EmitEmms(ref CodeEmitter code) => code.Bytes(0x0F, 0x77);
 
-    private static void EmitZeroRax(ref CodeEmitter code) => code.Bytes([0x31, 0xC0]);
+    private static void EmitZeroRax(ref CodeEmitter code) => code.Bytes(0x31, 0xC0);
 }

@@ -232,18 +232,15 @@ internal sealed unsafe class BlockTranslations : IDisposable
             hasRetired = true;
         }
 
-        if (block->Translations == null)
+        var last = &block->Translations;
+        while (*last != null)
         {
-            block->Translations = translated;
-        }
-        else
-        {
-            block->NewestTranslation->Next = translated;
+            last = &(*last)->Next;
         }
 
+        *last = translated;
         translated->SegmentNext = _newest[_segment];
         _newest[_segment] = translated;
-        block->NewestTranslation = translated;
         block->TranslationCount++;
         var bucket = Bucket(linear);
         translated->IndexNext = *bucket;

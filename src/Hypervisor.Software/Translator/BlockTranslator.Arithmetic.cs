@@ -69,18 +69,18 @@ internal unsafe ref partial struct BlockTranslator
             _c.ModRmRegister(T1, number);
         }
 
-        _c.Bytes([0x48, 0xC1, 0xF9, (byte)(wide ? 6 : 5)]); // sar rcx, log2 of the bits
+        _c.Bytes(0x48, 0xC1, 0xF9, (byte)(wide ? 6 : 5)); // sar rcx, log2 of the bits
         _c.Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, _isCode64, T0, T1, T0); // lea rdi, [rdi + rcx * bytes]
         _c.ModRmIndexed(T0, T0, T1, wide ? 3 : 2, 0);
         EmitCheck(i->Operation != Operation.Bt, i->OperandSize);
-        _c.Bytes([0x48, 0x8D, 0x3C, 0x0F]); // lea rdi, [rdi + rcx]
+        _c.Bytes(0x48, 0x8D, 0x3C, 0x0F); // lea rdi, [rdi + rcx]
         number = Fetch(i->Reg, T1);
         if (number != T1)
         {
             _c.Move64(HostRegister.Rcx, (HostRegister)number);
         }
 
-        _c.Bytes([0x83, 0xE1, (byte)(wide ? 63 : 31)]); // and ecx, bits - 1
+        _c.Bytes(0x83, 0xE1, (byte)(wide ? 63 : 31)); // and ecx, bits - 1
         SettleFlags(i, scratchFree: false);
         EmitPrefixes(i);
         _c.Opcode(OpcodePrefix.None, OpcodeMap.Escape0F, i->Opcode, wide, T1, 0, T0);
@@ -91,10 +91,10 @@ internal unsafe ref partial struct BlockTranslator
     {
         var isWidest = i->Operation == Operation.Cmpxchg16b;
         EmitMemory(i, true, isWidest ? 16 : 8);
-        _c.Bytes([0x48, 0x8D, 0x3C, 0x0F]); // lea rdi, [rdi + rcx]
+        _c.Bytes(0x48, 0x8D, 0x3C, 0x0F); // lea rdi, [rdi + rcx]
         if (isWidest)
         {
-            _c.Bytes([0x40, 0xF6, 0xC7, 15]); // test dil, 15
+            _c.Bytes(0x40, 0xF6, 0xC7, 15); // test dil, 15
             EmitColdBranch(0x85);
         }
 

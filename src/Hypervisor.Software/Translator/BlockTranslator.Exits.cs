@@ -21,7 +21,7 @@ internal unsafe ref partial struct BlockTranslator
     // lea rdi, [record]; jmp leave; record. Resume counts from the start of this sequence.
     private void EmitRecordExit(ExitKind kind, ushort index, byte* start, int resume)
     {
-        _c.Bytes([0x48, 0x8D, 0x3D]);
+        _c.Bytes(0x48, 0x8D, 0x3D);
         _c.Int32(5);
         EmitJump(_owner.Leave);
         EmitRecord(kind, index, resume == 0 ? null : start + resume);
@@ -151,7 +151,7 @@ internal unsafe ref partial struct BlockTranslator
     // RDI is the target.
     private void EmitIndirectJump()
     {
-        _c.Bytes([0x0F, 0xB7, 0xCF]); // movzx ecx, di
+        _c.Bytes(0x0F, 0xB7, 0xCF); // movzx ecx, di
         _c.Byte(0xFF);
         _c.Byte(0x84 | (4 << 3));
         _c.Byte((3 << 6) | (T1 << 3) | Sp);
@@ -207,10 +207,10 @@ internal unsafe ref partial struct BlockTranslator
         switch (((nuint)_c.Cursor + (nuint)opcodeLength) & 3)
         {
             case 1:
-                _c.Bytes([0x0F, 0x1F, 0x00]);
+                _c.Bytes(0x0F, 0x1F, 0x00);
                 break;
             case 2:
-                _c.Bytes([0x66, 0x90]);
+                _c.Bytes(0x66, 0x90);
                 break;
             case 3:
                 _c.Byte(0x90);

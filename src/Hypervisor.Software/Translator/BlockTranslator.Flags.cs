@@ -18,7 +18,8 @@ internal unsafe ref partial struct BlockTranslator
         var live = IsEndCertain(last) ? LazyFlags.All : LiveAtEnd(last);
         for (var n = _count - 1; n >= 0; n--)
         {
-            var read = ReadFlags(_instructions + n, out var replaced);
+            var replaced = 0u;
+            var read = _translatable[n] ? FlagUse.Read(_instructions + n, out replaced) : LazyFlags.All;
             live = (live & ~replaced) | read;
             _live[n] = live;
             if (_lastVector < 0 && VectorForm.IsNative(_instructions + n))

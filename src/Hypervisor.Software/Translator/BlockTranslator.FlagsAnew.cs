@@ -15,7 +15,7 @@ internal unsafe ref partial struct BlockTranslator
         for (var n = _index - 1; n >= 0; n--)
         {
             var i = _instructions + n;
-            if (!IsTranslatable(i, _block->Privilege, _isCode64))
+            if (!_translatable[n])
             {
                 return -1;
             }
@@ -75,7 +75,7 @@ internal unsafe ref partial struct BlockTranslator
         for (var n = producer + 1; n < _count; n++)
         {
             var i = _instructions + n;
-            if (n > _index && (_live[n] == 0 || !IsTranslatable(i, _block->Privilege, _isCode64)))
+            if (n > _index && (_live[n] == 0 || !_translatable[n]))
             {
                 return true;
             }

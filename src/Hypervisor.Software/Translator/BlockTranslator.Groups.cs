@@ -153,7 +153,7 @@ internal unsafe ref partial struct BlockTranslator
     }
 
     private readonly bool IsReturn(int index) => index < _count && _instructions[index].Operation == Operation.Ret
-        && IsTranslatable(_instructions + index, _block->Privilege, _isCode64);
+        && _translatable[index];
 
     private readonly bool IsPlainPush(DecodedInstruction* i) => i->Operation == Operation.Push && i->OperandSize == Word && !i->IsMemory
         && (i->Form == OperandForm.Immediate || i->Rm != 4);

@@ -108,7 +108,7 @@ internal unsafe ref partial struct BlockTranslator
             _flags = FlagsInRegister;
         }
 
-        if (!IsTranslatable(i, _block->Privilege, _isCode64))
+        if (!_translatable[i - _instructions])
         {
             EmitInterpret();
             return false;
@@ -140,7 +140,7 @@ internal unsafe ref partial struct BlockTranslator
             case Operation.Nop:
                 return false;
             case Operation.Fence:
-                _c.Bytes([0x0F, 0xAE, 0xF0]);
+                _c.Bytes(0x0F, 0xAE, 0xF0);
                 return false;
             case Operation.Cbw or Operation.Cwd or Operation.Clc or Operation.Stc or Operation.Cmc or Operation.Lahf or Operation.Sahf:
                 SettleFlags(i, scratchFree: true);
@@ -361,7 +361,7 @@ internal unsafe ref partial struct BlockTranslator
 
         _c.Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x8B, wide, T1, 0, count); // mov rcx, count
         _c.ModRmRegister(T1, count);
-        _c.Bytes([0xE3, 0x00]); // jrcxz
+        _c.Bytes(0xE3, 0x00); // jrcxz
         var skip = _c.Cursor - 1;
         var next = (ulong)(i->Offset + i->Length);
         if (i->Operation == Operation.Loop)

@@ -49,6 +49,6 @@ internal unsafe ref partial struct BlockTranslator
         _c.Arithmetic32(7, HostRegister.Rcx, (int)(SegmentBits.Present | SegmentBits.Writable));
         EmitColdBranch(0x85);
         _c.Load32(HostRegister.Rcx, HostRegister.Rsp, place);
-        _c.Bytes([0x8D, 0x3C, 0x0F]); // lea edi, [rdi + rcx]
+        _c.Bytes(0x8D, 0x3C, 0x0F); // lea edi, [rdi + rcx]
     }
 }

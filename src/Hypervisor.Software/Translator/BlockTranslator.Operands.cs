@@ -113,7 +113,7 @@ internal unsafe ref partial struct BlockTranslator
         else if (i->Segment >= 4)
         {
             _c.Load64(HostRegister.Rcx, HostRegister.Rsp, i->Segment == 4 ? StateLayout.FsBase : StateLayout.GsBase);
-            _c.Bytes([0x48, 0x8D, 0x3C, 0x0F]); // lea rdi, [rdi + rcx]
+            _c.Bytes(0x48, 0x8D, 0x3C, 0x0F); // lea rdi, [rdi + rcx]
         }
     }
 
@@ -130,24 +130,24 @@ internal unsafe ref partial struct BlockTranslator
 
         if (Bmi2.IsSupported)
         {
-            _c.Bytes([0xC4, 0xE3, 0x7B, 0xF0, 0xCF, 0x08]); // rorx ecx, edi, 8
+            _c.Bytes(0xC4, 0xE3, 0x7B, 0xF0, 0xCF, 0x08); // rorx ecx, edi, 8
         }
         else
         {
-            _c.Bytes([0x89, 0xF9, 0xC1, 0xE9, 0x08]); // mov ecx, edi; shr ecx, 8
+            _c.Bytes(0x89, 0xF9, 0xC1, 0xE9, 0x08); // mov ecx, edi; shr ecx, 8
         }
 
         _c.Arithmetic32(4, HostRegister.Rcx, IndexMask);
         _c.RegisterMemory(
             OpcodePrefix.None, OpcodeMap.Primary, 0x03, true, T1, HostRegister.Rsp,
             IsStore(miss) ? StateLayout.StoreTlb : StateLayout.LoadTlb);
-        _c.Bytes([0x48, 0x2B, 0x39]); // sub rdi, [rcx]
-        _c.Bytes([0x48, 0x81, 0xFF]); // cmp rdi, 4096 - size
+        _c.Bytes(0x48, 0x2B, 0x39); // sub rdi, [rcx]
+        _c.Bytes(0x48, 0x81, 0xFF); // cmp rdi, 4096 - size
         _c.Int32(4096 - size);
-        _c.Bytes([0x0F, 0x87]); // ja
+        _c.Bytes(0x0F, 0x87); // ja
         AddCold(miss);
         _c.Int32(0);
-        _c.Bytes([0x48, 0x8B, 0x49, 0x08]); // mov rcx, [rcx + 8]
+        _c.Bytes(0x48, 0x8B, 0x49, 0x08); // mov rcx, [rcx + 8]
     }
 
     private void ParkLiveFlags()
@@ -253,7 +253,7 @@ internal unsafe ref partial struct BlockTranslator
 
         if (byCl)
         {
-            _c.Bytes([0x44, 0x89, 0xD1]); // mov ecx, r10d
+            _c.Bytes(0x44, 0x89, 0xD1); // mov ecx, r10d
         }
 
         EmitPrefixes(i);
@@ -332,12 +332,5 @@ internal unsafe ref partial struct BlockTranslator
         }
     }
 
-    private void EmitImmediate(DecodedInstruction* i)
-    {
-        var value = i->Immediate;
-        for (var n = 0; n < i->ImmediateSize; n++)
-        {
-            _c.Byte((byte)(value >> (8 * n)));
-        }
-    }
+    private void EmitImmediate(DecodedInstruction* i) => _c.Immediate(i->Immediate, i->ImmediateSize);
 }

@@ -49,7 +49,7 @@ internal unsafe ref partial struct BlockTranslator
         for (var n = 0; n < _count; n++)
         {
             var i = _instructions + n;
-            if (!IsTranslatable(i, _block->Privilege, _isCode64))
+            if (!_translatable[n])
             {
                 return;
             }
@@ -108,9 +108,9 @@ internal unsafe ref partial struct BlockTranslator
     private void EmitSlotCheck(ColdKind miss, int size, int slot)
     {
         _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x2B, true, T0, HostRegister.Rsp, StateLayout.PageSlot(slot)); // sub
-        _c.Bytes([0x48, 0x81, 0xFF]); // cmp rdi, 4096 - size
+        _c.Bytes(0x48, 0x81, 0xFF); // cmp rdi, 4096 - size
         _c.Int32(4096 - size);
-        _c.Bytes([0x0F, 0x87]); // ja
+        _c.Bytes(0x0F, 0x87); // ja
         AddCold(miss);
         var cold = _colds + _coldCount - 1;
         cold->Slot = slot;
@@ -122,7 +122,7 @@ internal unsafe ref partial struct BlockTranslator
     // Another page is remembered, and RDI is less by its address: to the stub, which goes on behind the check or behind this.
     private void EmitSlotFill(Cold* cold)
     {
-        _c.Bytes([0x48, 0x8D, 0x0D]); // lea rcx, [record]
+        _c.Bytes(0x48, 0x8D, 0x0D); // lea rcx, [record]
         _c.Int32(5);
         EmitJump(IsStore(cold->Kind) ? _owner.FillStoreSlot : _owner.FillLoadSlot);
         var record = (SlotRecord*)_c.Cursor;
@@ -143,7 +143,7 @@ internal unsafe ref partial struct BlockTranslator
         }
         else
         {
-            _c.Bytes([0x48, 0x03, 0x39]); // add rdi, [rcx]
+            _c.Bytes(0x48, 0x03, 0x39); // add rdi, [rcx]
         }
     }
 }

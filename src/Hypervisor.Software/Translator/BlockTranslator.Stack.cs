@@ -85,7 +85,7 @@ internal unsafe ref partial struct BlockTranslator
         EmitAdjustStack(-Word);
     }
 
-    private void EmitHostAddress() => _c.Bytes([0x48, 0x8D, 0x0C, 0x39]); // lea rcx, [rcx + rdi]
+    private void EmitHostAddress() => _c.Bytes(0x48, 0x8D, 0x0C, 0x39); // lea rcx, [rcx + rdi]
 
     // mov [rcx], rdi
     private void EmitStoreWord() => _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x89, _isCode64, T0, HostRegister.Rcx, 0);

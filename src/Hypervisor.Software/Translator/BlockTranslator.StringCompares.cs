@@ -53,7 +53,7 @@ internal unsafe ref partial struct BlockTranslator
         _c.ModRmRegister(T0, (int)count);
         _c.Store64(HostRegister.Rsp, rest, count);
         _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x29, true, T0, HostRegister.Rsp, rest); // sub
-        _c.Bytes([0x48, 0x87, 0xF9]); // xchg rcx, rdi
+        _c.Bytes(0x48, 0x87, 0xF9); // xchg rcx, rdi
         if (comparesMemory)
         {
             _c.Load64(HostRegister.Rsi, HostRegister.Rsp, StateLayout.Parked);
@@ -78,10 +78,10 @@ internal unsafe ref partial struct BlockTranslator
         }
 
         EmitSum(count, count, rest);
-        _c.Bytes([isWhileEqual ? (byte)0x75 : (byte)0x74, 0x00]); // jne, je: found
+        _c.Bytes(isWhileEqual ? (byte)0x75 : (byte)0x74, 0x00); // jne, je: found
         var found = _c.Cursor;
         EmitMoveWord(T1, (int)count);
-        _c.Bytes([0xE3, 0x00]); // jrcxz: all compared
+        _c.Bytes(0xE3, 0x00); // jrcxz: all compared
         var ended = _c.Cursor;
         _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x83, false, 7, HostRegister.Rsp, StateLayout.Requests); // cmp 0
         _c.Byte(0);
@@ -158,10 +158,10 @@ internal unsafe ref partial struct BlockTranslator
     {
         EmitMoveWord(T0, (int)address);
         EmitCheck(isStore: false, size);
-        _c.Bytes([0x48, 0x01, 0xF9]); // add rcx, rdi
-        _c.Bytes([0xF7, 0xDF]); // neg edi
+        _c.Bytes(0x48, 0x01, 0xF9); // add rcx, rdi
+        _c.Bytes(0xF7, 0xDF); // neg edi
         _c.Arithmetic32(0, HostRegister.Rdi, 4096);
-        _c.Bytes([0xC1, 0xEF, (byte)shift]); // shr edi, shift
+        _c.Bytes(0xC1, 0xEF, shift); // shr edi, shift
     }
 
     // destination = source + the word at a place of the state

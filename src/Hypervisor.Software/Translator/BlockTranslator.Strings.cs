@@ -77,10 +77,10 @@ internal unsafe ref partial struct BlockTranslator
     {
         EmitMoveWord(T0, (int)address);
         EmitCheck(isStore, 1);
-        _c.Bytes([0x48, 0x01, 0xF9]); // add rcx, rdi
-        _c.Bytes([0xF7, 0xDF]); // neg edi
+        _c.Bytes(0x48, 0x01, 0xF9); // add rcx, rdi
+        _c.Bytes(0xF7, 0xDF); // neg edi
         _c.Arithmetic32(0, HostRegister.Rdi, 4096);
-        _c.Bytes([0xC1, 0xEF, (byte)shift]); // shr edi, shift: elements up to the page's end
+        _c.Bytes(0xC1, 0xEF, shift); // shr edi, shift: elements up to the page's end
         EmitCompare(_isCode64, (int)count, T0);
         EmitColdBranch(0x87); // ja
     }

@@ -101,7 +101,7 @@ internal unsafe ref partial struct BlockTranslator
             EmitConstant(T1, AddressOf((ulong)(i->Offset + i->Length)));
         }
 
-        _c.Bytes([0x48, 0x8D, 0x3D]); // lea rdi, [record]
+        _c.Bytes(0x48, 0x8D, 0x3D); // lea rdi, [record]
         _c.Int32(5);
         EmitJump(i->Operation switch
         {
@@ -121,7 +121,7 @@ internal unsafe ref partial struct BlockTranslator
         }
 
         RestoreFlags(scratchFree: true);
-        _c.Bytes([0x48, 0x8D, 0x3D]); // lea rdi, [record]
+        _c.Bytes(0x48, 0x8D, 0x3D); // lea rdi, [record]
         _c.Int32(5);
         EmitJump(_owner.ReadTsc);
         var record = (ExitRecord*)_c.Cursor;
@@ -169,9 +169,9 @@ internal unsafe ref partial struct BlockTranslator
         if (i->IsMemory)
         {
             EmitMemory(i, true, 2);
-            _c.Bytes([0x48, 0x8D, 0x3C, 0x0F]); // lea rdi, [rdi + rcx]
+            _c.Bytes(0x48, 0x8D, 0x3C, 0x0F); // lea rdi, [rdi + rcx]
             _c.Load32(HostRegister.Rcx, HostRegister.Rsp, selector);
-            _c.Bytes([0x66, 0x89, 0x0F]); // mov [rdi], cx
+            _c.Bytes(0x66, 0x89, 0x0F); // mov [rdi], cx
             return;
         }
 
@@ -222,9 +222,9 @@ internal unsafe ref partial struct BlockTranslator
         // Canonical addresses only.
         var value = Fetch(i->Rm, T0);
         _c.Move64(HostRegister.Rcx, (HostRegister)value);
-        _c.Bytes([0x48, 0xC1, 0xF9, 47]); // sar rcx, 47
-        _c.Bytes([0x48, 0xFF, 0xC1]); // inc rcx
-        _c.Bytes([0x48, 0x83, 0xF9, 0x01]); // cmp rcx, 1
+        _c.Bytes(0x48, 0xC1, 0xF9, 47); // sar rcx, 47
+        _c.Bytes(0x48, 0xFF, 0xC1); // inc rcx
+        _c.Bytes(0x48, 0x83, 0xF9, 0x01); // cmp rcx, 1
         EmitColdBranch(0x87);
         _c.Store64(HostRegister.Rsp, place, (HostRegister)value);
     }
@@ -233,15 +233,15 @@ internal unsafe ref partial struct BlockTranslator
     {
         ParkFlagsInState();
         _c.Load32(HostRegister.Rdi, HostRegister.Rsp, StateLayout.ParkedFlags); // LAHF in AH, OF in AL
-        _c.Bytes([0x89, 0xF9]); // mov ecx, edi
-        _c.Bytes([0xC1, 0xEF, 0x08]); // shr edi, 8
+        _c.Bytes(0x89, 0xF9); // mov ecx, edi
+        _c.Bytes(0xC1, 0xEF, 0x08); // shr edi, 8
         _c.Arithmetic32(4, HostRegister.Rdi, (int)(LazyFlags.All & 0xFF));
-        _c.Bytes([0x83, 0xE1, 0x01]); // and ecx, 1
-        _c.Bytes([0xC1, 0xE1, 0x0B]); // shl ecx, 11
-        _c.Bytes([0x09, 0xCF]); // or edi, ecx
+        _c.Bytes(0x83, 0xE1, 0x01); // and ecx, 1
+        _c.Bytes(0xC1, 0xE1, 0x0B); // shl ecx, 11
+        _c.Bytes(0x09, 0xCF); // or edi, ecx
         _c.Load32(HostRegister.Rcx, HostRegister.Rsp, StateLayout.SystemFlags);
         _c.Arithmetic32(4, HostRegister.Rcx, unchecked((int)~(RFlags.Vm | RFlags.Rf)));
-        _c.Bytes([0x09, 0xCF]);
+        _c.Bytes(0x09, 0xCF);
         _c.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdi);
         EmitStackSlot();
         EmitStoreParked();
@@ -255,24 +255,24 @@ internal unsafe ref partial struct BlockTranslator
         _flags = FlagsInRegister;
         EmitStackTop(GuestRsp);
         _c.Load32(HostRegister.Rcx, HostRegister.Rsp, StateLayout.SystemFlags);
-        _c.Bytes([0x31, 0xF9]); // xor ecx, edi
-        _c.Bytes([0xF7, 0xC1]); // test ecx, others
+        _c.Bytes(0x31, 0xF9); // xor ecx, edi
+        _c.Bytes(0xF7, 0xC1); // test ecx, others
         _c.Int32((int)Others);
         EmitColdBranch(0x85);
-        _c.Bytes([0x81, 0xE1]); // and ecx, IF
+        _c.Bytes(0x81, 0xE1); // and ecx, IF
         _c.Int32((int)RFlags.If);
-        _c.Bytes([0x74, 0x00]); // jz: IF stays
+        _c.Bytes(0x74, 0x00); // jz: IF stays
         var skip = _c.Cursor - 1;
         EmitLeaveIfDeferred();
         *skip = (byte)(_c.Cursor - (skip + 1));
         _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x31, false, T1, HostRegister.Rsp, StateLayout.SystemFlags); // xor
         EmitStateAnd(~RFlags.Rf);
         _c.Move64(HostRegister.Rcx, HostRegister.Rax);
-        _c.Bytes([0x89, 0xF8]); // mov eax, edi
-        _c.Bytes([0x88, 0xC4]); // mov ah, al
-        _c.Bytes([0xC1, 0xEF, 0x0B]); // shr edi, 11
-        _c.Bytes([0x83, 0xE7, 0x01]); // and edi, 1
-        _c.Bytes([0x40, 0x88, 0xF8]); // mov al, dil
+        _c.Bytes(0x89, 0xF8); // mov eax, edi
+        _c.Bytes(0x88, 0xC4); // mov ah, al
+        _c.Bytes(0xC1, 0xEF, 0x0B); // shr edi, 11
+        _c.Bytes(0x83, 0xE7, 0x01); // and edi, 1
+        _c.Bytes(0x40, 0x88, 0xF8); // mov al, dil
         TranslationStubs.EmitFlagsFromAx(ref _c);
         _c.Move64(HostRegister.Rax, HostRegister.Rcx);
         EmitAdjustStack(Word);

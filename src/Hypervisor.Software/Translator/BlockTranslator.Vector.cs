@@ -31,7 +31,7 @@ internal unsafe ref partial struct BlockTranslator
     private void EmitAbsenceTest(int field, ColdKind kind)
     {
         _c.Load32(HostRegister.Rcx, HostRegister.Rsp, field);
-        _c.Bytes([0xE3, 0x05]); // jrcxz over the jump
+        _c.Bytes(0xE3, 0x05); // jrcxz over the jump
         _c.Byte(0xE9);
         AddCold(kind);
         _c.Int32(0);
@@ -67,7 +67,7 @@ internal unsafe ref partial struct BlockTranslator
         _c.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdi);
         RestoreColdFlags(cold);
         var index = cold->Index;
-        _c.Bytes([0x48, 0x8D, 0x3D]); // lea rdi, [record]
+        _c.Bytes(0x48, 0x8D, 0x3D); // lea rdi, [record]
         _c.Int32(5);
         EmitJump(_owner.Leave);
         var isResumed = !_accesses[index].IsWithin;
@@ -116,7 +116,7 @@ internal unsafe ref partial struct BlockTranslator
 
     private void EmitLoadRegisters(byte* stub, int index, byte* next)
     {
-        _c.Bytes([0x48, 0x8D, 0x3D]); // lea rdi, [record]
+        _c.Bytes(0x48, 0x8D, 0x3D); // lea rdi, [record]
         _c.Int32(5);
         EmitJump(stub);
         EmitRecord(ExitKind.Vectors, (ushort)index, next);
@@ -139,13 +139,13 @@ internal unsafe ref partial struct BlockTranslator
 
         if (form.Has(ThunkTraits.ClearsUppers))
         {
-            _c.Bytes([0xC5, (byte)((i->Prefixes & Prefixes.VexL) != 0 ? 0xFC : 0xF8), 0x77]);
+            _c.Bytes(0xC5, (byte)((i->Prefixes & Prefixes.VexL) != 0 ? 0xFC : 0xF8), 0x77);
             return;
         }
 
         if (form.Has(ThunkTraits.EmptyMmx))
         {
-            _c.Bytes([0x0F, 0x77]);
+            _c.Bytes(0x0F, 0x77);
             return;
         }
 
@@ -242,8 +242,8 @@ internal unsafe ref partial struct BlockTranslator
             EmitOperandAddress(T0);
         }
 
-        _c.Bytes([0x40, 0xF6, 0xC7, (byte)(size - 1)]); // test dil, size - 1
-        _c.Bytes([0x0F, 0x85]); // jnz
+        _c.Bytes(0x40, 0xF6, 0xC7, (byte)(size - 1)); // test dil, size - 1
+        _c.Bytes(0x0F, 0x85); // jnz
         AddCold(ColdKind.Interpret);
         _c.Int32(0);
     }

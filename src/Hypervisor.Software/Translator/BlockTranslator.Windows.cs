@@ -71,7 +71,7 @@ internal unsafe ref partial struct BlockTranslator
             var written = AnyRegister;
             var raised = -1;
             var amount = 0L;
-            if (IsTranslatable(i, _block->Privilege, _isCode64))
+            if (_translatable[n])
             {
                 if (TryGetAccess(i, out var size, out var isStore))
                 {
@@ -275,7 +275,7 @@ internal unsafe ref partial struct BlockTranslator
         var place = (int*)_c.Cursor;
         _c.Int32(0);
         var index = cold->Index;
-        _c.Bytes([0x48, 0x8D, 0x3D]); // lea rdi, [record]
+        _c.Bytes(0x48, 0x8D, 0x3D); // lea rdi, [record]
         _c.Int32(5);
         EmitJump(_owner.Leave);
         var retrySize = ReloadSize(_startIn[index], index);

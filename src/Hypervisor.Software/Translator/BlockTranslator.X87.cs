@@ -64,10 +64,10 @@ internal unsafe ref partial struct BlockTranslator
         }
 
         // FLDCW takes a copy, which has been seen to mask all exceptions.
-        _c.Bytes([0x0F, 0xB7, 0x0C, 0x0F]); // movzx ecx, word [rdi + rcx]
+        _c.Bytes(0x0F, 0xB7, 0x0C, 0x0F); // movzx ecx, word [rdi + rcx]
         _c.Store32(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rcx);
-        _c.Bytes([0xF7, 0xD1, 0xF6, 0xC1, 0x3F]); // not ecx; test cl, masks
-        _c.Bytes([0x0F, 0x85]); // jnz
+        _c.Bytes(0xF7, 0xD1, 0xF6, 0xC1, 0x3F); // not ecx; test cl, masks
+        _c.Bytes(0x0F, 0x85); // jnz
         AddCold(ColdKind.Interpret);
         _c.Int32(0);
         _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0xD9, false, 5, HostRegister.Rsp, StateLayout.Parked);

@@ -30,6 +30,7 @@ internal unsafe ref partial struct BlockTranslator
     private readonly Cold* _colds;
     private readonly Window* _windows;
     private readonly Access* _accesses;
+    private readonly bool* _translatable;
     private CodeEmitter _c;
     private CodeEmitter _cold;
     private TranslatedBlock* _block;
@@ -62,6 +63,7 @@ internal unsafe ref partial struct BlockTranslator
         _colds = (Cold*)(_startIn + (4 * MaximumInstructions));
         _windows = (Window*)(_colds + MaximumColds);
         _accesses = (Access*)(_windows + MaximumInstructions);
+        _translatable = (bool*)(_accesses + MaximumInstructions);
     }
 
     /// <summary>End of what was written, in the writable view.</summary>
@@ -72,7 +74,7 @@ internal unsafe ref partial struct BlockTranslator
 
     /// <summary>Memory for the work on one block.</summary>
     public static byte* AllocateScratch() => (byte*)NativeMemory.AlignedAlloc(
-        (nuint)((MaximumInstructions * (40 + sizeof(Window) + sizeof(Access))) + (MaximumColds * sizeof(Cold))), 64);
+        (nuint)((MaximumInstructions * (41 + sizeof(Window) + sizeof(Access))) + (MaximumColds * sizeof(Cold))), 64);
 
     /// <summary>Frees it.</summary>
     public static void FreeScratch(byte* scratch) => NativeMemory.AlignedFree(scratch);
@@ -93,6 +95,11 @@ internal unsafe ref partial struct BlockTranslator
         _block->Privilege = privilege;
         _block->IsWindowless = isWindowless;
         _block->ToExecutable = toExecutable;
+        for (var n = 0; n < _count; n++)
+        {
+            _translatable[n] = IsTranslatable(_instructions + n, privilege, _isCode64);
+        }
+
         ComputeLiveness();
         _block->LiveFlags = _live[0];
         FindWindows();
@@ -130,7 +137,7 @@ internal unsafe ref partial struct BlockTranslator
     {
         _c.Align(16);
         _block->Entry = _c.Executable;
-        _c.Bytes([0x0F, 0x1F, 0x44, 0x00, 0x00]); // nop: replaced by a jump when the block is dropped
+        _c.Bytes(0x0F, 0x1F, 0x44, 0x00, 0x00); // nop: replaced by a jump when the block is dropped
         var distance = -(long)_linear;
         if (distance == (int)distance)
         {
@@ -141,17 +148,17 @@ internal unsafe ref partial struct BlockTranslator
         else
         {
             _c.MoveImmediate64(HostRegister.Rcx, distance);
-            _c.Bytes([0x48, 0x8D, 0x0C, 0x39]); // lea rcx, [rcx + rdi]
+            _c.Bytes(0x48, 0x8D, 0x0C, 0x39); // lea rcx, [rcx + rdi]
         }
 
-        _c.Bytes([0xE3, 0x05]); // jrcxz over the jump
+        _c.Bytes(0xE3, 0x05); // jrcxz over the jump
         EmitJump(_owner.Misses.Of(_block->Privilege));
         _block->Checked = _c.Executable;
         if (_live[0] == 0)
         {
             _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x83, false, 7, HostRegister.Rsp, StateLayout.Requests); // cmp 0
             _c.Byte(0);
-            _c.Bytes([0x0F, 0x85]); // jne
+            _c.Bytes(0x0F, 0x85); // jne
             AddCold(ColdKind.Request);
             _c.Int32(0);
             _block->Body = _c.Executable;
@@ -162,7 +169,7 @@ internal unsafe ref partial struct BlockTranslator
 
         // The same by instructions that leave the flags alone.
         _c.Load32(HostRegister.Rcx, HostRegister.Rsp, StateLayout.Requests);
-        _c.Bytes([0xE3, 0x05]);
+        _c.Bytes(0xE3, 0x05);
         _c.Byte(0xE9);
         AddCold(ColdKind.Request);
         _c.Int32(0);

@@ -46,18 +46,18 @@ internal static unsafe class SystemStubs
         CompareWord(ref code, StateLayout.TableMode(Kernel), (int)Mode64);
         failures[count++] = Branch(ref code, NotZero);
         code.Move64(GuestRcx, Rcx);
-        code.Bytes([0x0F, 0xB6, 0xFC]); // movzx edi, ah
+        code.Bytes(0x0F, 0xB6, 0xFC); // movzx edi, ah
         code.Arithmetic32(4, Rdi, (int)(LazyFlags.All & 0xFF));
-        code.Bytes([0x0F, 0xB6, 0xC8]); // movzx ecx, al
-        code.Bytes([0xC1, 0xE1, 0x0B]); // shl ecx, 11
-        code.Bytes([0x09, 0xCF]); // or edi, ecx
+        code.Bytes(0x0F, 0xB6, 0xC8); // movzx ecx, al
+        code.Bytes(0xC1, 0xE1, 0x0B); // shl ecx, 11
+        code.Bytes(0x09, 0xCF); // or edi, ecx
         code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x0B, false, (int)Rdi, Sp, StateLayout.SystemFlags); // or
         code.Arithmetic32(4, Rdi, unchecked((int)~RFlags.Rf));
         code.Store64(Sp, StateLayout.Gpr(11), Rdi);
         code.Load32(Rcx, Sp, StateLayout.SyscallMask);
-        code.Bytes([0xF7, 0xD1]); // not ecx
-        code.Bytes([0x21, 0xCF]); // and edi, ecx
-        code.Bytes([0x89, 0xF9]); // mov ecx, edi
+        code.Bytes(0xF7, 0xD1); // not ecx
+        code.Bytes(0x21, 0xCF); // and edi, ecx
+        code.Bytes(0x89, 0xF9); // mov ecx, edi
         EmitSetSystemFlags(ref code);
         EmitArithmeticToAx(ref code);
         code.Load32(Rcx, Sp, StateLayout.Star + 4);
@@ -90,7 +90,7 @@ internal static unsafe class SystemStubs
         code.Store64(Sp, StateLayout.ParkedRax, Rax);
         code.Load32(Rdi, Sp, StateLayout.Gpr(11));
         code.Arithmetic32(4, Rdi, (int)(RFlags.Defined & ~(RFlags.Rf | RFlags.Vm)));
-        code.Bytes([0x89, 0xF9]); // mov ecx, edi
+        code.Bytes(0x89, 0xF9); // mov ecx, edi
         EmitSetSystemFlags(ref code);
         EmitArithmeticToAx(ref code);
         code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Escape0F, 0xB7, false, (int)Rcx, Sp, StateLayout.Star + 6); // movzx
@@ -120,17 +120,17 @@ internal static unsafe class SystemStubs
         // RAX is where the frame lies in the host.
         code.Move64(Rdi, GuestRsp);
         failures[count++] = EmitLookup(ref code, StateLayout.LoadTlb, 40);
-        code.Bytes([0x48, 0x8D, 0x04, 0x0F]); // lea rax, [rdi + rcx]
-        code.Bytes([0xF7, 0x40, 16]); // test dword [rax + 16], flags
+        code.Bytes(0x48, 0x8D, 0x04, 0x0F); // lea rax, [rdi + rcx]
+        code.Bytes(0xF7, 0x40, 16); // test dword [rax + 16], flags
         code.Int32((int)(RFlags.Tf | RFlags.Nt));
         failures[count++] = Branch(ref code, NotZero);
         code.Load64(Rcx, Rax, 0);
         failures[count++] = EmitCanonicalTest(ref code, Rcx);
-        code.Bytes([0x0F, 0xB7, 0x50, 8]); // movzx edx, word [rax + 8]
-        code.Bytes([0xF6, 0xC2, 0x03]); // test dl, 3
+        code.Bytes(0x0F, 0xB7, 0x50, 8); // movzx edx, word [rax + 8]
+        code.Bytes(0xF6, 0xC2, 0x03); // test dl, 3
         var toKernel = Branch(ref code, Zero);
 
-        code.Bytes([0xF7, 0x40, 16]); // test dword [rax + 16], AC
+        code.Bytes(0xF7, 0x40, 16); // test dword [rax + 16], AC
         code.Int32((int)RFlags.Ac);
         failures[count++] = Branch(ref code, NotZero);
         CompareWord(ref code, StateLayout.TableMode(User), (int)Mode64);
@@ -145,7 +145,7 @@ internal static unsafe class SystemStubs
             failures[count++] = Branch(ref code, Below);
         }
 
-        code.Bytes([0x0F, 0xB7, 0x50, 32]); // movzx edx, word [rax + 32]
+        code.Bytes(0x0F, 0xB7, 0x50, 32); // movzx edx, word [rax + 32]
         EmitDescriptorTest(ref code, DataDescriptor, 3, failures, ref count);
         EmitReturnSegments(ref code, 3);
         EmitReturnFlags(ref code);
@@ -157,8 +157,8 @@ internal static unsafe class SystemStubs
         CompareWord(ref code, StateLayout.TableMode(Kernel), (int)Mode64);
         failures[count++] = Branch(ref code, NotZero);
         EmitDescriptorTest(ref code, CodeDescriptor, 0, failures, ref count);
-        code.Bytes([0x0F, 0xB7, 0x50, 32]); // movzx edx, word [rax + 32]
-        code.Bytes([0x85, 0xD2]); // test edx, edx
+        code.Bytes(0x0F, 0xB7, 0x50, 32); // movzx edx, word [rax + 32]
+        code.Bytes(0x85, 0xD2); // test edx, edx
         var isNull = Branch(ref code, Zero);
         EmitDescriptorTest(ref code, DataDescriptor, 0, failures, ref count);
         EmitReturnSegments(ref code, 0);
@@ -189,10 +189,10 @@ internal static unsafe class SystemStubs
     // RAX is the frame; CS and SS get its numbers and are flat.
     private static void EmitReturnSegments(ref CodeEmitter code, int dpl)
     {
-        code.Bytes([0x0F, 0xB7, 0x48, 8]); // movzx ecx, word [rax + 8]
+        code.Bytes(0x0F, 0xB7, 0x48, 8); // movzx ecx, word [rax + 8]
         code.Store32(Sp, StateLayout.Selector(Cs), Rcx);
         SetSegment(ref code, Cs, 0, FlatLimit(Cs, dpl));
-        code.Bytes([0x0F, 0xB7, 0x48, 32]); // movzx ecx, word [rax + 32]
+        code.Bytes(0x0F, 0xB7, 0x48, 32); // movzx ecx, word [rax + 32]
         code.Store32(Sp, StateLayout.Selector(Ss), Rcx);
         SetSegment(ref code, Ss, 0, FlatLimit(Ss, dpl));
     }
@@ -208,7 +208,7 @@ internal static unsafe class SystemStubs
         code.Arithmetic32(4, Rdi, (int)(RFlags.Defined & ~(RFlags.Rf | RFlags.Vm | Kept)));
         code.Load32(Rcx, Sp, StateLayout.SystemFlags);
         code.Arithmetic32(4, Rcx, (int)Kept);
-        code.Bytes([0x09, 0xF9]); // or ecx, edi
+        code.Bytes(0x09, 0xF9); // or ecx, edi
         EmitSetSystemFlags(ref code);
         EmitArithmeticToAx(ref code);
         code.Load64(Rdx, Sp, StateLayout.Gpr(2));
@@ -223,32 +223,32 @@ internal static unsafe class SystemStubs
     // EDX is a number in the GDT of a privilege level; leaves unless that is what the descriptor says. Uses RDI and RCX.
     private static void EmitDescriptorTest(ref CodeEmitter code, ulong descriptor, int dpl, nint* failures, ref int count)
     {
-        code.Bytes([0x89, 0xD1]); // mov ecx, edx
-        code.Bytes([0x83, 0xE1, 0x07]); // and ecx, 7
-        code.Bytes([0x83, 0xF9, (byte)dpl]); // cmp ecx, dpl
+        code.Bytes(0x89, 0xD1); // mov ecx, edx
+        code.Bytes(0x83, 0xE1, 0x07); // and ecx, 7
+        code.Bytes(0x83, 0xF9, dpl); // cmp ecx, dpl
         failures[count++] = Branch(ref code, NotZero);
-        code.Bytes([0x89, 0xD1]); // mov ecx, edx
-        code.Bytes([0x83, 0xC9, 0x07]); // or ecx, 7
+        code.Bytes(0x89, 0xD1); // mov ecx, edx
+        code.Bytes(0x83, 0xC9, 0x07); // or ecx, 7
         code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x3B, false, (int)Rcx, Sp, StateLayout.GdtLimit); // cmp
         failures[count++] = Branch(ref code, Above);
-        code.Bytes([0x83, 0xE1, 0xF8]); // and ecx, -8
+        code.Bytes(0x83, 0xE1, 0xF8); // and ecx, -8
         code.Load64(Rdi, Sp, StateLayout.GdtBase);
-        code.Bytes([0x48, 0x01, 0xCF]); // add rdi, rcx
+        code.Bytes(0x48, 0x01, 0xCF); // add rdi, rcx
         failures[count++] = EmitLookup(ref code, StateLayout.KernelLoadTlb, 8);
-        code.Bytes([0x48, 0x8B, 0x0C, 0x0F]); // mov rcx, [rdi + rcx]
+        code.Bytes(0x48, 0x8B, 0x0C, 0x0F); // mov rcx, [rdi + rcx]
         code.MoveImmediate64(Rdi, (long)(descriptor | ((ulong)dpl << DescriptorDpl)));
-        code.Bytes([0x48, 0x39, 0xF9]); // cmp rcx, rdi
+        code.Bytes(0x48, 0x39, 0xF9); // cmp rcx, rdi
         failures[count++] = Branch(ref code, NotZero);
     }
 
     // RDI is a linear address, and RDI + RCX afterwards where it lies in the host. The result is the branch taken when a TLB set does not know it.
     private static nint EmitLookup(ref CodeEmitter code, int set, int size)
     {
-        code.Bytes([0x89, 0xF9, 0xC1, 0xE9, 0x08]); // mov ecx, edi; shr ecx, 8
+        code.Bytes(0x89, 0xF9, 0xC1, 0xE9, 0x08); // mov ecx, edi; shr ecx, 8
         code.Arithmetic32(4, Rcx, (TlbEntry.SetSize - 1) << 4);
         code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x03, true, (int)Rcx, Sp, set); // add
-        code.Bytes([0x48, 0x2B, 0x39]); // sub rdi, [rcx]
-        code.Bytes([0x48, 0x81, 0xFF]); // cmp rdi, 4096 - size
+        code.Bytes(0x48, 0x2B, 0x39); // sub rdi, [rcx]
+        code.Bytes(0x48, 0x81, 0xFF); // cmp rdi, 4096 - size
         code.Int32(4096 - size);
         var miss = Branch(ref code, Above);
         code.Load64(Rcx, Rcx, 8);
@@ -280,11 +280,11 @@ internal static unsafe class SystemStubs
     // EDI are all flags: the arithmetic ones to AH and AL.
     private static void EmitArithmeticToAx(ref CodeEmitter code)
     {
-        code.Bytes([0x89, 0xF8]); // mov eax, edi
-        code.Bytes([0x88, 0xC4]); // mov ah, al
-        code.Bytes([0xC1, 0xEF, 0x0B]); // shr edi, 11
-        code.Bytes([0x83, 0xE7, 0x01]); // and edi, 1
-        code.Bytes([0x40, 0x88, 0xF8]); // mov al, dil
+        code.Bytes(0x89, 0xF8); // mov eax, edi
+        code.Bytes(0x88, 0xC4); // mov ah, al
+        code.Bytes(0xC1, 0xEF, 0x0B); // shr edi, 11
+        code.Bytes(0x83, 0xE7, 0x01); // and edi, 1
+        code.Bytes(0x40, 0x88, 0xF8); // mov al, dil
     }
 
     // RCX is the number that STAR has.
@@ -324,8 +324,8 @@ internal static unsafe class SystemStubs
     private static void EmitJump(ref CodeEmitter code, uint privilege)
     {
         VectorStubs.EmitRestoreFlags(ref code);
-        code.Bytes([0x0F, 0xB7, 0xCF]); // movzx ecx, di
-        code.Bytes([0xFF, 0xA4, 0xCC]); // jmp [rsp + rcx * 8 + table]
+        code.Bytes(0x0F, 0xB7, 0xCF); // movzx ecx, di
+        code.Bytes(0xFF, 0xA4, 0xCC); // jmp [rsp + rcx * 8 + table]
         code.Int32(StateLayout.JumpTable(privilege));
     }
 

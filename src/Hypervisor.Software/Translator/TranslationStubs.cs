@@ -26,10 +26,10 @@ internal static unsafe class TranslationStubs
         code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, true, (int)HostRegister.Rsp, HostRegister.Rdi, StateLayout.Bias); // lea
         code.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rsi);
         code.Load32(HostRegister.Rax, HostRegister.Rsp, StateLayout.FlagLeft);
-        code.Bytes([0x89, 0xC1]); // mov ecx, eax
-        code.Bytes([0xC1, 0xE9, 0x0B]); // shr ecx, 11
-        code.Bytes([0x88, 0xC4]); // mov ah, al
-        code.Bytes([0x88, 0xC8]); // mov al, cl
+        code.Bytes(0x89, 0xC1); // mov ecx, eax
+        code.Bytes(0xC1, 0xE9, 0x0B); // shr ecx, 11
+        code.Bytes(0x88, 0xC4); // mov ah, al
+        code.Bytes(0x88, 0xC8); // mov al, cl
         EmitFlagsFromAx(ref code);
         for (var guest = 0; guest < 16; guest++)
         {
@@ -55,13 +55,13 @@ internal static unsafe class TranslationStubs
         }
 
         EmitFlagsToAx(ref code);
-        code.Bytes([0x0F, 0xB6, 0xCC]); // movzx ecx, ah
+        code.Bytes(0x0F, 0xB6, 0xCC); // movzx ecx, ah
         code.Arithmetic32(4, HostRegister.Rcx, 0xD5);
-        code.Bytes([0x0F, 0xB6, 0xC0]); // movzx eax, al
-        code.Bytes([0xC1, 0xE0, 0x0B]); // shl eax, 11
-        code.Bytes([0x09, 0xC8]); // or eax, ecx
+        code.Bytes(0x0F, 0xB6, 0xC0); // movzx eax, al
+        code.Bytes(0xC1, 0xE0, 0x0B); // shl eax, 11
+        code.Bytes(0x09, 0xC8); // or eax, ecx
         code.Store64(HostRegister.Rsp, StateLayout.FlagLeft, HostRegister.Rax);
-        code.Bytes([0x31, 0xC0]); // xor eax, eax: LazyFlags.Explicit
+        code.Bytes(0x31, 0xC0); // xor eax, eax: LazyFlags.Explicit
         code.Store32(HostRegister.Rsp, StateLayout.FlagOperation, HostRegister.Rax);
         VectorStubs.EmitSave(ref code);
         X87Stubs.EmitSave(ref code);
@@ -83,20 +83,20 @@ internal static unsafe class TranslationStubs
         var table = StateLayout.SecondJumpTable(privilege);
         code.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdi);
         code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Escape0F, 0xB7, false, (int)HostRegister.Rcx, HostRegister.Rsp, StateLayout.Parked + 2); // movzx
-        code.Bytes([0x8D, 0x0C, 0x39]); // lea ecx, [rcx + rdi]
-        code.Bytes([0x0F, 0xB7, 0xC9]); // movzx ecx, cx
-        code.Bytes([0x8D, 0x0C, 0x09]); // lea ecx, [rcx + rcx]
+        code.Bytes(0x8D, 0x0C, 0x39); // lea ecx, [rcx + rdi]
+        code.Bytes(0x0F, 0xB7, 0xC9); // movzx ecx, cx
+        code.Bytes(0x8D, 0x0C, 0x09); // lea ecx, [rcx + rcx]
         code.Store64(HostRegister.Rsp, StateLayout.ParkedRax, HostRegister.Rcx);
-        code.Bytes([0x48, 0xF7, 0xD7]); // not rdi
-        code.Bytes([0x48, 0x8B, 0x8C, 0xCC]); // mov rcx, [rsp + rcx * 8 + table]
+        code.Bytes(0x48, 0xF7, 0xD7); // not rdi
+        code.Bytes(0x48, 0x8B, 0x8C, 0xCC); // mov rcx, [rsp + rcx * 8 + table]
         code.Int32(table);
-        code.Bytes([0x48, 0x8D, 0x4C, 0x0F, 0x01]); // lea rcx, [rdi + rcx + 1]
-        code.Bytes([0x48, 0xF7, 0xD7]); // not rdi
-        code.Bytes([0xE3, 0x05]); // jrcxz over the jump
+        code.Bytes(0x48, 0x8D, 0x4C, 0x0F, 0x01); // lea rcx, [rdi + rcx + 1]
+        code.Bytes(0x48, 0xF7, 0xD7); // not rdi
+        code.Bytes(0xE3, 0x05); // jrcxz over the jump
         code.Byte(0xE9);
         code.Int32((int)(unknown - (code.Executable + 4)));
         code.Load64(HostRegister.Rcx, HostRegister.Rsp, StateLayout.ParkedRax);
-        code.Bytes([0xFF, 0xA4, 0xCC]); // jmp [rsp + rcx * 8 + table + 8]
+        code.Bytes(0xFF, 0xA4, 0xCC); // jmp [rsp + rcx * 8 + table + 8]
         code.Int32(table + 8);
     }
 
@@ -104,7 +104,7 @@ internal static unsafe class TranslationStubs
     public static void EmitUnknown(ref CodeEmitter code, byte* leave)
     {
         code.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdi);
-        code.Bytes([0x48, 0x8D, 0x3D]); // lea rdi, [rip + distance of the record]
+        code.Bytes(0x48, 0x8D, 0x3D); // lea rdi, [rip + distance of the record]
         code.Int32(5);
         code.Byte(0xE9);
         code.Int32((int)(leave - (code.Executable + 4)));
@@ -138,37 +138,37 @@ internal static unsafe class TranslationStubs
         code.Store64(HostRegister.Rsp, StateLayout.SlotRax, HostRegister.Rax);
         code.Store64(HostRegister.Rsp, StateLayout.SlotRdx, HostRegister.Rdx);
         code.Load64(HostRegister.Rdx, HostRegister.Rcx, 0);
-        code.Bytes([0x48, 0x03, 0x3C, 0x14]); // add rdi, [rsp + rdx]
-        code.Bytes([0x89, 0xF8, 0xC1, 0xE8, 0x08]); // mov eax, edi; shr eax, 8
+        code.Bytes(0x48, 0x03, 0x3C, 0x14); // add rdi, [rsp + rdx]
+        code.Bytes(0x89, 0xF8, 0xC1, 0xE8, 0x08); // mov eax, edi; shr eax, 8
         code.Arithmetic32(4, HostRegister.Rax, (TlbEntry.SetSize - 1) << 4);
         code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x03, true, (int)HostRegister.Rax, HostRegister.Rsp, tlb); // add
-        code.Bytes([0x48, 0x2B, 0x38]); // sub rdi, [rax]
-        code.Bytes([0x48, 0x3B, 0x79, 0x10]); // cmp rdi, [rcx + SlotRecord.Limit]
+        code.Bytes(0x48, 0x2B, 0x38); // sub rdi, [rax]
+        code.Bytes(0x48, 0x3B, 0x79, 0x10); // cmp rdi, [rcx + SlotRecord.Limit]
         var misses = VectorStubs.Branch(ref code, 0x87); // ja
         code.Load64(HostRegister.Rdx, HostRegister.Rcx, 8);
-        code.Bytes([0x48, 0x03, 0x49, 0x18]); // add rcx, [rcx + SlotRecord.Behind]
+        code.Bytes(0x48, 0x03, 0x49, 0x18); // add rcx, [rcx + SlotRecord.Behind]
         code.Store64(HostRegister.Rsp, StateLayout.SlotReturn, HostRegister.Rcx);
         code.Load64(HostRegister.Rcx, HostRegister.Rax, 0);
-        code.Bytes([0x48, 0x89, 0x0C, 0x14]); // mov [rsp + rdx], rcx
+        code.Bytes(0x48, 0x89, 0x0C, 0x14); // mov [rsp + rdx], rcx
         code.Load64(HostRegister.Rcx, HostRegister.Rax, 8);
-        code.Bytes([0x48, 0x89, 0x4C, 0x14, 0x08]); // mov [rsp + rdx + 8], rcx
+        code.Bytes(0x48, 0x89, 0x4C, 0x14, 0x08); // mov [rsp + rdx + 8], rcx
         code.Load64(HostRegister.Rax, HostRegister.Rsp, StateLayout.SlotRax);
         code.Load64(HostRegister.Rdx, HostRegister.Rsp, StateLayout.SlotRdx);
         code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0xFF, false, 4, HostRegister.Rsp, StateLayout.SlotReturn); // jmp
         VectorStubs.Land(ref code, misses);
-        code.Bytes([0x48, 0x03, 0x38]); // add rdi, [rax]
+        code.Bytes(0x48, 0x03, 0x38); // add rdi, [rax]
         code.Load64(HostRegister.Rax, HostRegister.Rsp, StateLayout.SlotRax);
         code.Load64(HostRegister.Rdx, HostRegister.Rsp, StateLayout.SlotRdx);
         code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, true, (int)HostRegister.Rcx, HostRegister.Rcx, 32); // lea
-        code.Bytes([0xFF, 0xE1]); // jmp rcx
+        code.Bytes(0xFF, 0xE1); // jmp rcx
     }
 
     /// <summary>Goes on at RIP through a privilege's jump cache.</summary>
     public static void EmitGoOn(ref CodeEmitter code, uint privilege)
     {
         code.Load64(HostRegister.Rdi, HostRegister.Rsp, StateLayout.Rip);
-        code.Bytes([0x0F, 0xB7, 0xCF]); // movzx ecx, di
-        code.Bytes([0xFF, 0xA4, 0xCC]); // jmp [rsp + rcx * 8 + table]
+        code.Bytes(0x0F, 0xB7, 0xCF); // movzx ecx, di
+        code.Bytes(0xFF, 0xA4, 0xCC); // jmp [rsp + rcx * 8 + table]
         code.Int32(StateLayout.JumpTable(privilege));
     }
 
@@ -176,13 +176,13 @@ internal static unsafe class TranslationStubs
     public static void EmitFlagsToAx(ref CodeEmitter code)
     {
         code.Byte(0x9F); // lahf
-        code.Bytes([0x0F, 0x90, 0xC0]); // seto al
+        code.Bytes(0x0F, 0x90, 0xC0); // seto al
     }
 
     /// <summary>The reverse.</summary>
     public static void EmitFlagsFromAx(ref CodeEmitter code)
     {
-        code.Bytes([0x04, 0x7F]); // add al, 7Fh
+        code.Bytes(0x04, 0x7F); // add al, 7Fh
         code.Byte(0x9E); // sahf
     }
 

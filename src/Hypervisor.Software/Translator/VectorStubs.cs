@@ -71,8 +71,8 @@ internal static unsafe class VectorStubs
         failures[count++] = (nint)Branch(ref code, 0x85); // jnz
         code.Load64(HostRegister.Rcx, HostRegister.Rsp, StateLayout.Xsave);
         code.Load32(HostRegister.Rcx, HostRegister.Rcx, XsaveArea.Mxcsr);
-        code.Bytes([0xF7, 0xD1]); // not ecx
-        code.Bytes([0xF7, 0xC1]); // test ecx, masks
+        code.Bytes(0xF7, 0xD1); // not ecx
+        code.Bytes(0xF7, 0xC1); // test ecx, masks
         code.Int32(MxcsrMasks);
         failures[count++] = (nint)Branch(ref code, 0x85);
         if (Avx.IsSupported)
@@ -81,8 +81,8 @@ internal static unsafe class VectorStubs
             code.Arithmetic32(4, HostRegister.Rcx, 1 << Osxsave);
             var noXsave = Branch(ref code, 0x84);
             code.Load32(HostRegister.Rcx, HostRegister.Rsp, StateLayout.Xcr0);
-            code.Bytes([0xF7, 0xD1]); // not ecx
-            code.Bytes([0xF6, 0xC1, (byte)(XsaveArea.ComponentSse | XsaveArea.ComponentAvx)]); // test cl, components
+            code.Bytes(0xF7, 0xD1); // not ecx
+            code.Bytes(0xF6, 0xC1, (byte)(XsaveArea.ComponentSse | XsaveArea.ComponentAvx)); // test cl, components
             var noAvx = Branch(ref code, 0x85);
             SetWord(ref code, StateLayout.AvxAbsent, 0);
             Land(ref code, noXsave);
@@ -104,9 +104,9 @@ internal static unsafe class VectorStubs
     internal static void EmitEnd(ref CodeEmitter code, scoped ReadOnlySpan<nint> failures, byte* leave)
     {
         EmitRestoreFlags(ref code);
-        code.Bytes([0x48, 0x63, 0x4F, 0x0C]); // movsxd rcx, [rdi + ExitRecord.Resume]
-        code.Bytes([0x48, 0x8D, 0x3C, 0x0F]); // lea rdi, [rdi + rcx]
-        code.Bytes([0xFF, 0xE7]); // jmp rdi
+        code.Bytes(0x48, 0x63, 0x4F, 0x0C); // movsxd rcx, [rdi + ExitRecord.Resume]
+        code.Bytes(0x48, 0x8D, 0x3C, 0x0F); // lea rdi, [rdi + rcx]
+        code.Bytes(0xFF, 0xE7); // jmp rdi
         foreach (var failure in failures)
         {
             Land(ref code, (int*)failure);
@@ -167,7 +167,7 @@ internal static unsafe class VectorStubs
         code.Byte(1);
         code.VexOpcode(OpcodePrefix.OperandSize, OpcodeMap.Escape0F38, 0x17, false, false, 0, 0, 0, 0); // vptest xmm0, xmm0
         code.ModRmRegister(0, 0);
-        code.Bytes([0x0F, 0x95, 0xC0, 0x0F, 0xB6, 0xC0]); // setnz al; movzx eax, al
+        code.Bytes(0x0F, 0x95, 0xC0, 0x0F, 0xB6, 0xC0); // setnz al; movzx eax, al
         code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x09, false, (int)HostRegister.Rax, HostRegister.Rsp, StateLayout.UppersInUse);
         CompareZero(ref code, StateLayout.UppersInUse);
         var never = Branch(ref code, 0x84);
@@ -194,7 +194,7 @@ internal static unsafe class VectorStubs
         code.Load64(HostRegister.Rax, HostRegister.Rsp, StateLayout.ParkedRax);
     }
 
-    private static void VexZeroUpper(ref CodeEmitter code) => code.Bytes([0xC5, 0xF8, 0x77]);
+    private static void VexZeroUpper(ref CodeEmitter code) => code.Bytes(0xC5, 0xF8, 0x77);
 
     internal static void CompareZero(ref CodeEmitter code, int field)
     {

@@ -35,7 +35,7 @@ internal static unsafe class X87Stubs
         code.Load64(HostRegister.Rax, HostRegister.Rsp, StateLayout.X87Data);
         code.Store64(HostRegister.Rcx, XsaveArea.DataPointer, HostRegister.Rax);
         VectorStubs.SetWord(ref code, StateLayout.X87Absent, 1);
-        code.Bytes([0xDB, 0xE3]); // fninit
+        code.Bytes(0xDB, 0xE3); // fninit
         VectorStubs.Land(ref code, absent);
     }
 
@@ -58,8 +58,8 @@ internal static unsafe class X87Stubs
         failures[0] = (nint)VectorStubs.Branch(ref code, 0x85); // jnz
         code.Load64(HostRegister.Rcx, HostRegister.Rsp, StateLayout.Xsave);
         code.Load32(HostRegister.Rcx, HostRegister.Rcx, XsaveArea.ControlWord);
-        code.Bytes([0xF7, 0xD1]); // not ecx
-        code.Bytes([0xF6, 0xC1, ExceptionMasks]); // test cl, masks
+        code.Bytes(0xF7, 0xD1); // not ecx
+        code.Bytes(0xF6, 0xC1, ExceptionMasks); // test cl, masks
         failures[1] = (nint)VectorStubs.Branch(ref code, 0x85);
         code.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdx);
         code.Store32(HostRegister.Rsp, StateLayout.X87Opcode, HostRegister.Rax);
@@ -81,7 +81,7 @@ internal static unsafe class X87Stubs
     // EDX:EAX for XSAVE and XRSTOR.
     private static void EmitComponent(ref CodeEmitter code)
     {
-        code.Bytes([0x31, 0xD2]); // xor edx, edx
+        code.Bytes(0x31, 0xD2); // xor edx, edx
         code.Byte(0xB8); // mov eax, component
         code.Int32((int)XsaveArea.ComponentX87);
     }

@@ -194,7 +194,7 @@ public sealed class CodeCacheTests
     {
         using var machine = new InterpreterMachine();
         const ulong First = 0x80_0000;
-        const int Length = 0x20_0000;
+        const int Length = 0x28_0000;
         var code = new byte[Length + 6];
         Array.Fill(code, (byte)0x90);
         ReadOnlySpan<byte> end = [0xB8, 0x07, 0x00, 0x00, 0x00, 0xF4]; // mov eax, 7; hlt
