@@ -126,12 +126,7 @@ internal static unsafe class JumpCache
         var slot = (uint)(linear & (Slots - 1));
         var table = (byte**)((byte*)state + TableDistance(privilege));
         var use = Use(state, privilege);
-        use->HasLocal |= !isGlobal;
-        if (translated->Mapping != 0)
-        {
-            CodeMappings.Set(state, privilege, linear, translated->Mapping);
-        }
-
+        SetMapping(state, translated, isGlobal);
         Filter(state, privilege, linear, out var bit) |= bit;
         Filter(state, privilege, last, out bit) |= bit;
         if (table[slot] == misses.Of(privilege))
@@ -146,6 +141,16 @@ internal static unsafe class JumpCache
         }
 
         table[slot] = entry;
+    }
+
+    /// <summary>Enters a translation's page only, which is in the fetch TLB: linked branches need no slot.</summary>
+    public static void SetMapping(VpState* state, TranslatedBlock* translated, bool isGlobal)
+    {
+        Use(state, translated->Privilege)->HasLocal |= !isGlobal;
+        if (translated->Mapping != 0)
+        {
+            CodeMappings.Set(state, translated->Privilege, translated->Linear, translated->Mapping);
+        }
     }
 
     /// <summary>Empties the slots in use of one privilege.</summary>

@@ -111,8 +111,8 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
         ((_state->Mode & (uint)(VpMode.Code64 | VpMode.Stepping)) == (uint)VpMode.Code64 || (_state->Mode & Mode32Mask) == Mode32)
         && _state->Cpl is 0 or 3;
 
-    // False when waiting for the cache's lock dropped the TLB, so that it all has to be looked up again.
-    private bool TryEnterJumpCache(CodeBlock* block, TranslatedBlock* translated)
+    // False when waiting for the cache's lock dropped the TLB, so that it all has to be looked up again. A branch that is to be linked needs no slot.
+    private bool TryEnterJumpCache(CodeBlock* block, TranslatedBlock* translated, bool isToBeLinked = false)
     {
         var linear = translated->Linear;
         if (!IsFetchable(linear))
@@ -140,7 +140,15 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
             JumpCache.Clear(_state, translated->Privilege, _translations.Misses);
         }
 
-        JumpCache.Set(_state, translated, second, isGlobal, _translations.Misses);
+        if (isToBeLinked && translated->Mapping != 0)
+        {
+            JumpCache.SetMapping(_state, translated, isGlobal);
+        }
+        else
+        {
+            JumpCache.Set(_state, translated, second, isGlobal, _translations.Misses);
+        }
+
         return true;
     }
 
@@ -263,7 +271,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
                 case ExitKind.Far:
                     var link = (FarLink*)((byte*)record - translated->ToExecutable);
                     state->Rip = link->Target;
-                    if (!TryGoOn(out translated))
+                    if (!TryGoOn(out translated, isToBeLinked: true))
                     {
                         return;
                     }
@@ -303,7 +311,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
     }
 
     // Goes on with the block at RIP, which the jump cache does not know, if nothing is requested.
-    private bool TryGoOn(out TranslatedBlock* translated)
+    private bool TryGoOn(out TranslatedBlock* translated, bool isToBeLinked = false)
     {
         translated = null;
         if (_state->Requests != 0 || !IsTranslatedMode)
@@ -318,7 +326,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
         }
 
         translated = GetTranslation(block);
-        return translated != null && TryEnterJumpCache(block, translated);
+        return translated != null && TryEnterJumpCache(block, translated, isToBeLinked);
     }
 
     // Goes on with the block at RIP, linking the branch that led there.
