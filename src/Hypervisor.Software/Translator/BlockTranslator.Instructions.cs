@@ -74,32 +74,6 @@ internal unsafe ref partial struct BlockTranslator
         }
     }
 
-    // AH, DH and BH are where they are, but only without a REX prefix; CH is out of reach.
-    private static bool HasEncodableBytes(DecodedInstruction* i)
-    {
-        var hasReg = i->Form is OperandForm.RmReg or OperandForm.RegRm or OperandForm.RmRegImmediate or OperandForm.RegRmImmediate;
-        var regHigh = hasReg && i->OperandSize == 1 && (i->RegOffset & 7) != 0;
-        var rmHigh = !i->IsMemory && i->SourceSize == 1 && (i->RmOffset & 7) != 0;
-        if (!regHigh && !rmHigh)
-        {
-            return true;
-        }
-
-        if (i->OperandSize == 8 || (regHigh && i->RegOffset >> 3 == 1) || (rmHigh && i->RmOffset >> 3 == 1))
-        {
-            return false;
-        }
-
-        if (hasReg && !regHigh && !IsWithoutRex(i->Reg, i->OperandSize))
-        {
-            return false;
-        }
-
-        return i->IsMemory || rmHigh || IsWithoutRex(i->Rm, i->SourceSize);
-    }
-
-    private static bool IsWithoutRex(int register, int size) => HomeOf(register) < (size == 1 ? 4 : 8);
-
     // True when the block cannot go on behind it.
     private bool Emit(DecodedInstruction* i)
     {

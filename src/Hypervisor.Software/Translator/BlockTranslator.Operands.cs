@@ -194,12 +194,19 @@ internal unsafe ref partial struct BlockTranslator
         }
 
         SettleFlags(i, scratchFree: !memory);
+        if (TryEmitLent(i, map, opcode, extension, regRole, rmRole))
+        {
+            return;
+        }
+
+        var isHighRcx = memory && IsHighRcx(i);
         var force = false;
         int reg = extension;
         var regSpilled = false;
         if (extension < 0)
         {
             reg = ByteOrHome(i->Reg, i->RegOffset, i->OperandSize == 1, out regSpilled, ref force);
+            regSpilled |= isHighRcx;
         }
 
         int rm = T0;
@@ -240,7 +247,11 @@ internal unsafe ref partial struct BlockTranslator
         {
             reg = memory || (rmSpilled && i->Reg == i->Rm) ? T0 : T1;
             force |= i->OperandSize == 1 && reg == T0;
-            if ((regRole & Read) != 0)
+            if (isHighRcx)
+            {
+                _c.Bytes([0xC4, 0xC3, 0x7B, 0xF0, 0xFA, 0x08]); // rorx edi, r10d, 8
+            }
+            else if ((regRole & Read) != 0)
             {
                 _c.Load64((HostRegister)reg, HostRegister.Rsp, StateLayout.Gpr(i->Reg));
             }
