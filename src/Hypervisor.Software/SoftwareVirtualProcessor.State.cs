@@ -180,7 +180,11 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
         registers.Hex("gs_base", State->Gs.Base);
         node.Value("recent_exceptions", Counters.Exceptions.Describe(8));
         var counters = node.Child("counters");
-        counters.Value("instructions", (long)State->InstructionCount);
+        if (Core.CountsInstructions)
+        {
+            counters.Value("instructions", (long)State->InstructionCount);
+        }
+
         counters.Value("interrupts", Counters.Interrupts);
         counters.Value("nmis", Counters.Nmis);
         counters.Value("exceptions", Counters.Exceptions.Count);

@@ -18,14 +18,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
 {
     private const int HaltSpins = 200;
 
-    // While translated code runs, the stack pointer is at the state: the host's signal frames lie below it.
-    private const nuint TranslatedStack = 128 << 10;
-
-    // The jump cache follows the state at this distance.
-    private const nuint TranslatedState = JumpCache.StateDistance;
-
     private readonly ILocalInterruptController _interrupts;
-    private readonly byte* _stateMemory;
     private readonly ManualResetEventSlim _wake = new(false, 0);
     private int _isWaiting;
     private int _inGuest;
@@ -45,10 +38,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
         _interrupts = options.InterruptControllers[index];
         _intercepts = options.Intercepts;
         _clock = options.Clock;
-        _stateMemory = (byte*)NativeMemory.AlignedAlloc(TranslatedStack + TranslatedState + (nuint)JumpCache.Size, 4096);
-        State = (VpState*)(_stateMemory + TranslatedStack);
-        NativeMemory.Clear(State, (nuint)sizeof(VpState));
-        JumpCache.Reset(State);
+        State = ProcessorMemory.Allocate();
         State->Xsave = (byte*)NativeMemory.AlignedAlloc(4096, 4096);
         NativeMemory.Clear(State->Xsave, 4096);
         State->Index = index;
@@ -156,7 +146,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
         Mmu.Dispose();
         _wake.Dispose();
         NativeMemory.AlignedFree(State->Xsave);
-        NativeMemory.AlignedFree(_stateMemory);
+        ProcessorMemory.Free(State);
     }
 
     /// <summary>

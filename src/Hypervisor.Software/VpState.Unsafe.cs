@@ -47,7 +47,7 @@ internal unsafe struct VpState
     public TlbEntry* LoadTlb;
     public TlbEntry* StoreTlb;
 
-    /// <summary>Instructions completed; kept at block granularity.</summary>
+    /// <summary>Instructions completed, kept at block granularity; those of translated code only when that is asked for.</summary>
     public ulong InstructionCount;
 
     /// <summary>The translated code's own: a value parked inside an instruction, and flags (LAHF in AH, OF in AL) and RAX parked by it.</summary>
@@ -217,6 +217,9 @@ internal struct TlbEntry
     /// <summary>Host address of the page.</summary>
     public ulong Host;
 
+    /// <summary>Bytes of an entry.</summary>
+    public const int Size = 16;
+
     /// <summary>Entries a set, a power of two; the index is bits 12 and up of the linear address.</summary>
     public const int SetSize = 8192;
 
@@ -283,4 +286,7 @@ internal enum VpMode : uint
 
     /// <summary>x87 and vector instructions raise #NM or #UD before anything else (CR0.EM, CR0.TS, CR4.OSFXSR).</summary>
     FpuTrap = 1024,
+
+    /// <summary>A program's accesses are to be aligned (CR0.AM and RFLAGS.AC at CPL 3): translated code does not look.</summary>
+    AlignmentChecks = 2048,
 }

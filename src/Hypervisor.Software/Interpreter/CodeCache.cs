@@ -21,7 +21,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
 {
     /// <summary>The VpMode bits that blocks depend on.</summary>
     public const uint ModeMask = (uint)(VpMode.Code64 | VpMode.Code32 | VpMode.Protected | VpMode.Virtual8086 | VpMode.LongMode
-        | VpMode.Stack32 | VpMode.FlatSegments | VpMode.Stepping) | SingleInstruction;
+        | VpMode.Stack32 | VpMode.FlatSegments | VpMode.Stepping | VpMode.AlignmentChecks) | SingleInstruction;
 
     /// <summary>Added to the mode for blocks of one instruction (stepping, interrupt shadows).</summary>
     public const uint SingleInstruction = 1u << 31;

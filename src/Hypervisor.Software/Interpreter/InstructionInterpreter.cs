@@ -42,6 +42,9 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
     private Mmu Mmu => _mmu ??= _vp.Mmu;
 
     /// <inheritdoc/>
+    public bool CountsInstructions => true;
+
+    /// <inheritdoc/>
     public void Run(SoftwareVirtualProcessor vp)
     {
         var state = _state;

@@ -17,7 +17,14 @@ internal sealed unsafe partial class Mmu
     private const int KernelAcSets = 4;
     private const int FetchSets = 6;
     private const int SetCount = 8;
-    private const int SlotCount = SetCount * TlbEntry.SetSize;
+
+    /// <summary>Entries of all sets.</summary>
+    public const int SlotCount = SetCount * TlbEntry.SetSize;
+
+    /// <summary>Entries from the first set to those of programs.</summary>
+    public const int UserLoadSet = UserSets * TlbEntry.SetSize;
+    public const int UserStoreSet = (UserSets + 1) * TlbEntry.SetSize;
+
 
     private const byte SlotGlobal = 1;
     private const byte SlotInLocalLog = 2;
@@ -76,7 +83,7 @@ internal sealed unsafe partial class Mmu
         _state = state;
         _gpa = gpa;
         _intercepts = intercepts;
-        _sets = (TlbEntry*)BackedMemory.AllocateLarge((nuint)(SlotCount * sizeof(TlbEntry)));
+        _sets = (TlbEntry*)((byte*)state + ProcessorMemory.TlbSets);
         for (var i = 0; i < SlotCount; i++)
         {
             _sets[i] = new TlbEntry { Tag = TlbEntry.EmptyTag };
@@ -116,20 +123,15 @@ internal sealed unsafe partial class Mmu
     public bool IsFetchGlobal(ulong linear) => (_slots[(int)(_state->FetchTlb - _sets) + (int)((linear >> 12) & (TlbEntry.SetSize - 1))] & SlotGlobal) != 0;
 
     /// <summary>
-    /// Points the state at the sets of its CPL, CR4.SMAP, CR0.AM and RFLAGS.AC. To be called after each change of these.
+    /// Points the state at the sets of its CPL, mode, CR4.SMAP and RFLAGS.AC. To be called after each change of these.
     /// </summary>
     public void SelectSets()
     {
-        _checksAlignment = _state->Cpl == 3 && (_state->SystemFlags & RFlags.Ac) != 0 && (_state->Cr0 & ControlBits.Cr0AlignmentMask) != 0;
+        _checksAlignment = (_state->Mode & (uint)VpMode.AlignmentChecks) != 0;
         if (_checksAlignment && _noEntries == null)
         {
             _noEntries = (TlbEntry*)NativeMemory.AlignedAlloc((nuint)(TlbEntry.SetSize * sizeof(TlbEntry)), 4096);
             new Span<TlbEntry>(_noEntries, TlbEntry.SetSize).Fill(new TlbEntry { Tag = TlbEntry.EmptyTag });
-        }
-
-        if (_checksAlignment)
-        {
-            ForgetPages();
         }
 
         // Translated code chooses between these: STAC and CLAC between the kernel's two pairs, SYSCALL, SYSRET and IRET between privileges.
@@ -163,7 +165,7 @@ internal sealed unsafe partial class Mmu
     public bool TryFill(ulong linear, MmuAccess access)
     {
         var entry = (access == MmuAccess.Store ? _state->StoreTlb : _state->LoadTlb) + ((linear >> 12) & (TlbEntry.SetSize - 1));
-        if (linear - entry->Tag < PageSize || _checksAlignment)
+        if (linear - entry->Tag < PageSize)
         {
             return false;
         }
@@ -366,7 +368,6 @@ internal sealed unsafe partial class Mmu
     /// <inheritdoc/>
     public void Dispose()
     {
-        BackedMemory.Free(_sets);
         NativeMemory.AlignedFree(_noEntries);
         NativeMemory.AlignedFree(_second);
         NativeMemory.Free(_slots);

@@ -3,9 +3,12 @@ namespace Vitro.Hypervisor.Software;
 /// <summary>What executes the instructions of one virtual processor; the run loop calls it on the processor's thread.</summary>
 internal interface IExecutionCore
 {
+    /// <summary>Whether <see cref="VpState.InstructionCount"/> is kept.</summary>
+    bool CountsInstructions { get; }
+
     /// <summary>
     /// Executes until <see cref="VpState.Requests"/> is not zero at a block's end, or an instruction or a delivered fault
-    /// says <see cref="InstructionResult.Leave"/>. RIP and the instruction count are exact on return.
+    /// says <see cref="InstructionResult.Leave"/>. RIP is exact on return, and so is the instruction count if it is kept.
     /// </summary>
     void Run(SoftwareVirtualProcessor vp);
 

@@ -81,6 +81,11 @@ internal sealed unsafe partial class SoftwareVirtualProcessor
             mode |= VpMode.FpuTrap;
         }
 
+        if (State->Cpl == 3 && (State->SystemFlags & RFlags.Ac) != 0 && (cr0 & ControlBits.Cr0AlignmentMask) != 0)
+        {
+            mode |= VpMode.AlignmentChecks;
+        }
+
         State->Mode = (uint)mode;
         Mmu.SelectSets();
     }

@@ -1,5 +1,6 @@
 using Vitro.Hypervisor.Software.Emitter;
 using Vitro.Hypervisor.Software.Interpreter;
+using Vitro.Hypervisor.Vid;
 using Vitro.Platform;
 
 namespace Vitro.Hypervisor.Software.Translator;
@@ -17,6 +18,10 @@ internal sealed unsafe class BlockTranslations : IDisposable
 {
     /// <summary>The first byte of a dropped block: a jump to the dispatcher.</summary>
     public const byte DroppedEntry = 0xE9;
+
+    // What a linked jump is when its target follows: nop dword [rax + rax]; and a jump's first byte.
+    private const ulong Nop = 0x44_1F0F;
+    private const ulong Jump = 0xE9;
 
     private const int StubSize = 8192;
     private const int LargestBlock = 64 << 10;
@@ -49,8 +54,10 @@ internal sealed unsafe class BlockTranslations : IDisposable
     /// <summary>Maps the code memory.</summary>
     /// <param name="translated">Only blocks whose hash is in this range are translated.</param>
     /// <param name="size">Bytes of the code memory, at least 1 MiB.</param>
-    public BlockTranslations(HashRange translated, int size)
+    /// <param name="countsInstructions">Whether blocks keep <see cref="VpState.InstructionCount"/>.</param>
+    public BlockTranslations(HashRange translated, int size, bool countsInstructions = false)
     {
+        CountsInstructions = countsInstructions;
         Segments = Math.Clamp(size / SegmentSize, 4, 256);
         _newest = new TranslatedBlock*[Segments];
         _hotSize = (size / Segments / 5 * 2) & ~4095;
@@ -154,6 +161,9 @@ internal sealed unsafe class BlockTranslations : IDisposable
     /// <summary>Where branches to other pages go that are not linked, RDI being their <see cref="FarLink"/>.</summary>
     public byte* LeaveFar(uint privilege) => privilege == 0 ? _leaveFarInKernel : _leaveFarInUser;
 
+    /// <summary>Whether blocks keep <see cref="VpState.InstructionCount"/>.</summary>
+    public bool CountsInstructions { get; }
+
     /// <summary>Blocks translated so far.</summary>
     public ulong Translated { get; private set; }
 
@@ -221,7 +231,8 @@ internal sealed unsafe class BlockTranslations : IDisposable
         Populate(ref _coldPopulated, _coldFree, _coldLimit);
         var translator = new BlockTranslator(
             this, new CodeEmitter(_memory, _free, LargestBlock), new CodeEmitter(_memory, _coldFree, LargestBlock), _scratch, vp.State);
-        var translated = translator.Translate(block, linear, privilege, isWindowless, _memory.Executable - _memory.Writable);
+        var adjoins = !isWindowless && IsNextAfter(_newest[_segment], block, linear, privilege);
+        var translated = translator.Translate(block, linear, privilege, isWindowless, adjoins, _memory.Executable - _memory.Writable);
         translated->Mapping = block->SecondHost == null ? _farLinks.MappingOf(linear, block->HostPc) : 0;
         _free = (int)(translator.End - _memory.Writable);
         _coldFree = (int)(translator.ColdEnd - _memory.Writable);
@@ -256,8 +267,18 @@ internal sealed unsafe class BlockTranslations : IDisposable
         var place = slot == 0 ? from->Taken : from->FallThrough;
         if (place != null && !from->IsRetired && !to->IsRetired)
         {
-            var target = to->Linear <= from->Linear ? to->Checked : to->Body;
-            Volatile.Write(ref *place, (int)(target - ((byte*)place + from->ToExecutable + 4)));
+            if (to->Linear <= from->Linear)
+            {
+                Patch(from, place, Distance(from, place, to->Checked));
+            }
+            else if (place == from->Tail && Distance(from, place, to->Adjoining) == 0)
+            {
+                PatchJump(place, Nop);
+            }
+            else
+            {
+                Patch(from, place, Distance(from, place, to->Body));
+            }
         }
     }
 
@@ -309,18 +330,47 @@ internal sealed unsafe class BlockTranslations : IDisposable
     {
         if (version->Taken != null)
         {
-            Volatile.Write(ref *version->Taken, version->TakenUnlinked);
+            Patch(version, version->Taken, version->TakenUnlinked);
         }
 
         if (version->FallThrough != null)
         {
-            Volatile.Write(ref *version->FallThrough, version->FallThroughUnlinked);
+            Patch(version, version->FallThrough, version->FallThroughUnlinked);
         }
 
         for (var link = version->Windows; link != null; link = link->Next)
         {
             Volatile.Write(ref *link->Place, 0);
         }
+    }
+
+    // Whether the newest translation, whose code ends where the next one's will begin, ends with a jump to that.
+    private static bool IsNextAfter(TranslatedBlock* newest, CodeBlock* block, ulong linear, uint privilege) =>
+        newest != null && newest->Tail != null && newest->TailTarget == linear && linear > newest->Linear && newest->Privilege == privilege
+        && !newest->IsRetired && block->SecondHost == null && newest->Block->HostPc != null
+        && ((ulong)newest->Block->HostPc ^ (ulong)block->HostPc) < GuestMemory.PageSize;
+
+    private static int Distance(TranslatedBlock* from, int* place, byte* target) => (int)(target - ((byte*)place + from->ToExecutable + 4));
+
+    private static void Patch(TranslatedBlock* from, int* place, int distance)
+    {
+        if (place == from->Tail)
+        {
+            PatchJump(place, Jump | ((ulong)(uint)distance << 8));
+        }
+        else
+        {
+            Volatile.Write(ref *place, distance);
+        }
+    }
+
+    // Writes the five bytes of a jump, which lie in an aligned word, at once.
+    private static void PatchJump(int* place, ulong bytes)
+    {
+        var start = (nuint)place - 1;
+        var word = (ulong*)(start & ~(nuint)7);
+        var shift = (int)(start & 7) * 8;
+        Volatile.Write(ref *word, (*word & ~(0xFF_FFFF_FFFFUL << shift)) | (bytes << shift));
     }
 
     private void Kill(TranslatedBlock* version)

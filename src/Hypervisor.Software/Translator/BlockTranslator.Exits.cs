@@ -115,10 +115,10 @@ internal unsafe ref partial struct BlockTranslator
         var target = AddressOf(isTaken ? last->Immediate : (ulong)(last->Offset + last->Length));
         _c.Load32(HostRegister.Rcx, HostRegister.Rsp, StateLayout.CodeMapping(_block->Privilege, target));
         AlignDisplacement(3);
-        _c.Bytes([0x48, 0x8D, 0x89]); // lea rcx, [rcx - mapping]
+        _c.Bytes(0x48, 0x8D, 0x89); // lea rcx, [rcx - mapping]
         var place = (int*)_c.Cursor;
         _c.Int32(0);
-        _c.Bytes([0xE3, 0x05]); // jrcxz over the jump
+        _c.Bytes(0xE3, 0x05); // jrcxz over the jump
         _c.Byte(0xE9);
         AddCold(isTaken ? ColdKind.FarTakenExit : ColdKind.FarExit);
         (_colds + _coldCount - 1)->Index = index;
@@ -134,7 +134,7 @@ internal unsafe ref partial struct BlockTranslator
         var jump = cold->Place;
         var place = (int*)((byte*)jump + 5 - FarLink.JumpDistance);
         *(place + (FarLink.JumpDistance / 4)) = *jump - 5;
-        _c.Bytes([0x48, 0x8D, 0x3D]);
+        _c.Bytes(0x48, 0x8D, 0x3D);
         _c.Int32(5);
         EmitJump(_owner.LeaveFar(_block->Privilege));
         var link = (FarLink*)_c.Cursor;
@@ -181,10 +181,7 @@ internal unsafe ref partial struct BlockTranslator
             return;
         }
 
-        AlignDisplacement(1);
-        _c.Byte(0xE9);
-        AddCold(ColdKind.FallThrough);
-        _c.Int32(0);
+        EmitLinkedJump(ColdKind.FallThrough, offset);
     }
 
     private void EmitTaken(ulong offset)
@@ -195,27 +192,84 @@ internal unsafe ref partial struct BlockTranslator
             return;
         }
 
-        AlignDisplacement(1);
+        EmitLinkedJump(ColdKind.Taken, offset);
+    }
+
+    // All of the jump lies in an aligned word, for a NOP to take its place at once when its target is what follows.
+    private void EmitLinkedJump(ColdKind kind, ulong offset)
+    {
+        var place = (int)(nuint)_c.Cursor & 7;
+        EmitNop(place > 3 ? 8 - place : 0);
         _c.Byte(0xE9);
-        AddCold(ColdKind.Taken);
+        AddCold(kind);
+        _tail = (int*)_c.Cursor;
+        _tailOffset = offset;
         _c.Int32(0);
     }
 
-    // Displacements that are patched while others run are aligned.
-    private void AlignDisplacement(int opcodeLength)
+    // Before a conditional branch that is patched while others run: both its displacement and the jump behind it lie in aligned words, with
+    // nothing between. The comparison goes with it, since hosts execute the two as one.
+    private void AlignBranch()
     {
-        switch (((nuint)_c.Cursor + (nuint)opcodeLength) & 3)
+        var padding = (int)(2 - (nuint)_c.Cursor) & 7;
+        if (padding == 0)
+        {
+            return;
+        }
+
+        if (_comparisonEnd != _c.Cursor)
+        {
+            EmitNop(padding);
+            return;
+        }
+
+        var isStart = _starts[_index] == _c.Cursor;
+        var length = (int)(_c.Cursor - _comparison);
+        Span<byte> comparison = stackalloc byte[15];
+        new Span<byte>(_comparison, length).CopyTo(comparison);
+        _c.Skip(-length);
+        EmitNop(padding);
+        comparison[..length].CopyTo(new Span<byte>(_c.Cursor, length));
+        _c.Skip(length);
+        if (isStart)
+        {
+            _starts[_index] = _c.Cursor;
+        }
+    }
+
+    // A NOP of up to seven bytes; none for 0.
+    private void EmitNop(int length)
+    {
+        switch (length)
         {
             case 1:
-                _c.Bytes(0x0F, 0x1F, 0x00);
+                _c.Byte(0x90);
                 break;
             case 2:
                 _c.Bytes(0x66, 0x90);
                 break;
             case 3:
-                _c.Byte(0x90);
+                _c.Bytes(0x0F, 0x1F, 0x00);
+                break;
+            case 4:
+                _c.Bytes(0x0F, 0x1F, 0x40, 0x00);
+                break;
+            case 5:
+                _c.Bytes(0x0F, 0x1F, 0x44, 0x00, 0x00);
+                break;
+            case 6:
+                _c.Bytes(0x66, 0x0F, 0x1F, 0x44, 0x00, 0x00);
+                break;
+            case 7:
+                _c.Bytes(0x0F, 0x1F, 0x80, 0x00, 0x00, 0x00, 0x00);
                 break;
         }
+    }
+
+    // Displacements that are patched while others run are aligned.
+    private void AlignDisplacement(int opcodeLength)
+    {
+        EmitNop((int)(0 - ((nuint)_c.Cursor + (nuint)opcodeLength)) & 3);
     }
 
     private enum ColdKind

@@ -311,7 +311,7 @@ internal unsafe ref partial struct BlockTranslator
         var isNear = IsLinkable(i->Immediate);
         if (isNear)
         {
-            AlignDisplacement(2);
+            AlignBranch();
         }
 
         _c.Byte(0x0F);

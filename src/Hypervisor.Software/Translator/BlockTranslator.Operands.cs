@@ -89,9 +89,21 @@ internal unsafe ref partial struct BlockTranslator
         }
     }
 
-    // The linear address of the memory operand to RDI. In 32-bit code the flags are lost, if it is in FS or GS.
-    private void EmitAddress(DecodedInstruction* i)
+    // The linear address of the memory operand to RDI; the register returned holds its low half, too. In 32-bit code the flags are
+    // lost, if it is in FS or GS.
+    private byte EmitAddress(DecodedInstruction* i)
     {
+        if (i->Base < 16 && i->Index == DecodedInstruction.NoRegister && i->Displacement == 0 && i->AddressSize == 8 && i->Segment < 4)
+        {
+            var home = Fetch(i->Base, T0);
+            if (home != T0)
+            {
+                _c.Move64(HostRegister.Rdi, (HostRegister)home);
+            }
+
+            return home;
+        }
+
         if (i->Base == DecodedInstruction.RipBase)
         {
             EmitConstant(T0, (_linear + (ulong)i->Displacement) & i->AddressMask);
@@ -115,12 +127,16 @@ internal unsafe ref partial struct BlockTranslator
             _c.Load64(HostRegister.Rcx, HostRegister.Rsp, i->Segment == 4 ? StateLayout.FsBase : StateLayout.GsBase);
             _c.Bytes(0x48, 0x8D, 0x3C, 0x0F); // lea rdi, [rdi + rcx]
         }
+
+        return T0;
     }
 
     // RDI is a linear address; afterwards RDI + RCX is where it lies in the host. The flags are lost.
-    private void EmitCheck(bool isStore, int size, int slot = NoSlot) => EmitCheck(isStore ? ColdKind.MissedStore : ColdKind.MissedLoad, size, slot);
+    private void EmitCheck(bool isStore, int size, int slot = NoSlot, byte low = T0) =>
+        EmitCheck(isStore ? ColdKind.MissedStore : ColdKind.MissedLoad, size, slot, low);
 
-    private void EmitCheck(ColdKind miss, int size, int slot)
+    // The register low holds the address's low half.
+    private void EmitCheck(ColdKind miss, int size, int slot, byte low = T0)
     {
         if (slot != NoSlot)
         {
@@ -130,7 +146,7 @@ internal unsafe ref partial struct BlockTranslator
 
         if (Bmi2.IsSupported)
         {
-            _c.Bytes(0xC4, 0xE3, 0x7B, 0xF0, 0xCF, 0x08); // rorx ecx, edi, 8
+            _c.Bytes(0xC4, 0xE3 - ((low >> 3) << 5), 0x7B, 0xF0, 0xC8 | (low & 7), 0x08); // rorx ecx, low, 8
         }
         else
         {
@@ -138,16 +154,36 @@ internal unsafe ref partial struct BlockTranslator
         }
 
         _c.Arithmetic32(4, HostRegister.Rcx, IndexMask);
+        if (_block->Privilege != 0)
+        {
+            EmitUserEntry(0x2B, T0, miss, 0); // sub
+            EmitLimit(miss, size);
+            EmitUserEntry(0x8B, T1, miss, 8); // mov
+            return;
+        }
+
         _c.RegisterMemory(
             OpcodePrefix.None, OpcodeMap.Primary, 0x03, true, T1, HostRegister.Rsp,
             IsStore(miss) ? StateLayout.StoreTlb : StateLayout.LoadTlb);
         _c.Bytes(0x48, 0x2B, 0x39); // sub rdi, [rcx]
+        EmitLimit(miss, size);
+        _c.Bytes(0x48, 0x8B, 0x49, 0x08); // mov rcx, [rcx + 8]
+    }
+
+    // Programs have their sets at constant places: an instruction on the entry at RCX of one.
+    private void EmitUserEntry(int opcode, int register, ColdKind miss, int field)
+    {
+        _c.Bytes(0x48, opcode, 0x84 | (register << 3), (T1 << 3) | Sp);
+        _c.Int32(StateLayout.UserTlb(IsStore(miss)) + field);
+    }
+
+    private void EmitLimit(ColdKind miss, int size)
+    {
         _c.Bytes(0x48, 0x81, 0xFF); // cmp rdi, 4096 - size
         _c.Int32(4096 - size);
         _c.Bytes(0x0F, 0x87); // ja
         AddCold(miss);
         _c.Int32(0);
-        _c.Bytes(0x48, 0x8B, 0x49, 0x08); // mov rcx, [rcx + 8]
     }
 
     private void ParkLiveFlags()
@@ -168,8 +204,8 @@ internal unsafe ref partial struct BlockTranslator
 
         _isWindowed = false;
         ParkLiveFlags();
-        EmitAddress(i);
-        EmitCheck(isStore, size, SlotOf(i, isStore));
+        var low = EmitAddress(i);
+        EmitCheck(isStore, size, SlotOf(i, isStore), low);
     }
 
     // An instruction of the common kind: one operand in ModRM.reg, one in ModRM.rm.
@@ -267,6 +303,7 @@ internal unsafe ref partial struct BlockTranslator
             _c.Bytes(0x44, 0x89, 0xD1); // mov ecx, r10d
         }
 
+        var start = _c.Cursor;
         EmitPrefixes(i);
         _c.Opcode(OpcodePrefix.None, map, opcode, i->OperandSize == 8, extension < 0 ? reg : 0, 0, memory ? 0 : rm, force);
         if (isInState)
@@ -287,6 +324,8 @@ internal unsafe ref partial struct BlockTranslator
         }
 
         EmitImmediate(i);
+        _comparison = start;
+        _comparisonEnd = _c.Cursor;
         if (regSpilled && (regRole & Write) != 0)
         {
             _c.Store64(HostRegister.Rsp, StateLayout.Gpr(i->Reg), (HostRegister)reg);

@@ -141,6 +141,10 @@ internal unsafe ref partial struct BlockTranslator
         {
             EmitSlotFill(cold);
         }
+        else if (_block->Privilege != 0)
+        {
+            EmitUserEntry(0x03, T0, cold->Kind, 0); // add
+        }
         else
         {
             _c.Bytes(0x48, 0x03, 0x39); // add rdi, [rcx]

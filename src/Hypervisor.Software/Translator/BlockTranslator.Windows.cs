@@ -229,8 +229,9 @@ internal unsafe ref partial struct BlockTranslator
             ParkLiveFlags();
             var first = *i;
             first.Displacement = window->Low;
-            EmitAddress(&first);
-            EmitCheck(window->IsStore ? ColdKind.StoreWindow : ColdKind.LoadWindow, (int)(window->High - window->Low), SlotOf(&first, window->IsStore));
+            var low = EmitAddress(&first);
+            EmitCheck(
+                window->IsStore ? ColdKind.StoreWindow : ColdKind.LoadWindow, (int)(window->High - window->Low), SlotOf(&first, window->IsStore), low);
             EmitHostAddress();
             _c.Store64(HostRegister.Rsp, slot, HostRegister.Rcx);
         }

@@ -50,6 +50,14 @@ internal unsafe ref partial struct BlockTranslator
     private uint _strides;
     private int _strideCount;
 
+    // The last instruction of the common kind.
+    private byte* _comparison;
+    private byte* _comparisonEnd;
+
+    // The displacement of the last jump that may be linked, and where it leads.
+    private int* _tail;
+    private ulong _tailOffset;
+
     /// <summary>Prepares to write a block: what it executes at one place, its header and what it rarely executes at another.</summary>
     public BlockTranslator(BlockTranslations owner, CodeEmitter code, CodeEmitter cold, byte* scratch, VpState* state)
     {
@@ -79,8 +87,11 @@ internal unsafe ref partial struct BlockTranslator
     /// <summary>Frees it.</summary>
     public static void FreeScratch(byte* scratch) => NativeMemory.AlignedFree(scratch);
 
-    /// <summary>Translates a block, whose instructions are plain (<see cref="CodeCache.Plain"/>).</summary>
-    public TranslatedBlock* Translate(CodeBlock* block, ulong linear, uint privilege, bool isWindowless, long toExecutable)
+    /// <summary>
+    /// Translates a block, whose instructions are plain (<see cref="CodeCache.Plain"/>). With <paramref name="adjoins"/> its code begins just
+    /// where it is written, behind a jump to it that is left out then; what is needed to enter it from elsewhere lies apart.
+    /// </summary>
+    public TranslatedBlock* Translate(CodeBlock* block, ulong linear, uint privilege, bool isWindowless, bool adjoins, long toExecutable)
     {
         _linear = linear;
         _isCode64 = (block->Mode & (uint)VpMode.Code64) != 0;
@@ -104,7 +115,7 @@ internal unsafe ref partial struct BlockTranslator
         _block->LiveFlags = _live[0];
         FindWindows();
         FindStrides();
-        EmitEntry();
+        EmitEntry(adjoins);
         var last = _instructions + _count - 1;
         var ends = false;
         for (_index = 0; _index < _count; _index++)
@@ -122,6 +133,12 @@ internal unsafe ref partial struct BlockTranslator
             EmitFallThrough((ulong)(last->Offset + last->Length));
         }
 
+        if (_tail + 1 == (int*)_c.Cursor)
+        {
+            _block->Tail = _tail;
+            _block->TailTarget = AddressOf(_tailOffset);
+        }
+
         End = _c.Cursor;
         _c = _cold;
         EmitColds();
@@ -133,7 +150,43 @@ internal unsafe ref partial struct BlockTranslator
 
     private readonly ulong Wrapped(ulong linear) => _isCode64 ? linear : (uint)linear;
 
-    private void EmitEntry()
+    private void EmitEntry(bool adjoins)
+    {
+        if (adjoins)
+        {
+            var hot = _c;
+            var last = _instructions + _count - 1;
+            var isLoop = last->Operation is Operation.Jcc or Operation.Jmp && Wrapped(last->Immediate) == 0;
+            _c = _cold;
+            EmitAddressTest();
+            if (!isLoop)
+            {
+                EmitRequestTest();
+            }
+
+            EmitJump(hot.Executable);
+            _cold = _c;
+            _c = hot;
+            _block->Adjoining = _c.Executable;
+            if (isLoop)
+            {
+                EmitRequestTest();
+            }
+        }
+        else
+        {
+            EmitAddressTest();
+            EmitRequestTest();
+        }
+
+        _block->Body = _c.Executable;
+        if (_owner.CountsInstructions)
+        {
+            EmitCount();
+        }
+    }
+
+    private void EmitAddressTest()
     {
         _c.Align(16);
         _block->Entry = _c.Executable;
@@ -153,27 +206,38 @@ internal unsafe ref partial struct BlockTranslator
 
         _c.Bytes(0xE3, 0x05); // jrcxz over the jump
         EmitJump(_owner.Misses.Of(_block->Privilege));
+    }
+
+    private void EmitRequestTest()
+    {
         _block->Checked = _c.Executable;
         if (_live[0] == 0)
         {
             _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x83, false, 7, HostRegister.Rsp, StateLayout.Requests); // cmp 0
             _c.Byte(0);
             _c.Bytes(0x0F, 0x85); // jne
-            AddCold(ColdKind.Request);
-            _c.Int32(0);
-            _block->Body = _c.Executable;
+        }
+        else
+        {
+            // By instructions that leave the flags alone.
+            _c.Load32(HostRegister.Rcx, HostRegister.Rsp, StateLayout.Requests);
+            _c.Bytes(0xE3, 0x05);
+            _c.Byte(0xE9);
+        }
+
+        AddCold(ColdKind.Request);
+        _c.Int32(0);
+    }
+
+    private void EmitCount()
+    {
+        if (_live[0] == 0)
+        {
             _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x83, true, 0, HostRegister.Rsp, StateLayout.InstructionCount); // add
             _c.Byte(_count);
             return;
         }
 
-        // The same by instructions that leave the flags alone.
-        _c.Load32(HostRegister.Rcx, HostRegister.Rsp, StateLayout.Requests);
-        _c.Bytes(0xE3, 0x05);
-        _c.Byte(0xE9);
-        AddCold(ColdKind.Request);
-        _c.Int32(0);
-        _block->Body = _c.Executable;
         _c.Load64(HostRegister.Rcx, HostRegister.Rsp, StateLayout.InstructionCount);
         _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, true, T1, HostRegister.Rcx, _count);
         _c.Store64(HostRegister.Rsp, StateLayout.InstructionCount, HostRegister.Rcx);

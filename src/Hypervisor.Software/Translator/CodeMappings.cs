@@ -20,15 +20,14 @@ internal static unsafe class CodeMappings
     private const int Words = 1 << 13;
     private const int ListDistance = 2 * Words * sizeof(uint);
     private const int ListSize = sizeof(uint) + (Words * sizeof(uint));
-    private const int StateDistance = JumpCache.StateDistance + JumpCache.TablesSize;
 
     /// <summary>Bytes from the state to the word of a linear address.</summary>
-    public static int WordDistance(uint privilege, ulong linear) => StateDistance + ((((int)privilege * Words) + WordOf(linear)) * sizeof(uint));
+    public static int WordDistance(uint privilege, ulong linear) => ProcessorMemory.CodeMappings + ((((int)privilege * Words) + WordOf(linear)) * sizeof(uint));
 
     /// <summary>Makes tables of absent pages, before anything else.</summary>
     public static void Reset(VpState* state)
     {
-        new Span<uint>((byte*)state + StateDistance, 2 * Words).Fill(Absent);
+        new Span<uint>((byte*)state + ProcessorMemory.CodeMappings, 2 * Words).Fill(Absent);
         *List(state, 0) = 0;
         *List(state, 1) = 0;
     }
@@ -54,7 +53,7 @@ internal static unsafe class CodeMappings
     /// <summary>A privilege's fetch TLB has lost pages.</summary>
     public static void Clear(VpState* state, uint privilege)
     {
-        var words = (uint*)((byte*)state + StateDistance) + (privilege * Words);
+        var words = (uint*)((byte*)state + ProcessorMemory.CodeMappings) + (privilege * Words);
         var list = List(state, privilege);
         for (var n = 1u; n <= *list; n++)
         {
@@ -81,5 +80,5 @@ internal static unsafe class CodeMappings
     private static int WordOf(ulong linear) => (int)((linear >> 12) ^ (linear >> 25)) & (Words - 1);
 
     // How many words are in use, and which.
-    private static uint* List(VpState* state, uint privilege) => (uint*)((byte*)state + StateDistance + ListDistance + ((int)privilege * ListSize));
+    private static uint* List(VpState* state, uint privilege) => (uint*)((byte*)state + ProcessorMemory.CodeMappings + ListDistance + ((int)privilege * ListSize));
 }

@@ -13,20 +13,14 @@ namespace Vitro.Hypervisor.Software.Translator;
 /// </remarks>
 internal static unsafe class JumpCache
 {
-    /// <summary>Bytes from the state to the tables.</summary>
-    public const int StateDistance = 16 << 10;
-
     /// <summary>Slots of one table, and entries of one second table.</summary>
     public const int Slots = 1 << 16;
 
-    /// <summary>Bytes of all tables, of what is known of the slots in use, and of <see cref="CodeMappings"/>.</summary>
-    public const int Size = TablesSize + CodeMappings.Size;
+    /// <summary>Bytes of both tables, of both second tables, and of what is known of the slots in use.</summary>
+    public const int TablesSize = 2 * Slots * 8;
+    public const int SecondTablesSize = 2 * Slots * EntrySize;
+    public const int UsesSize = 2 * UseSize;
 
-    /// <summary>The same without <see cref="CodeMappings"/>.</summary>
-    public const int TablesSize = UseDistance + (2 * UseSize);
-
-    private const int SecondDistance = 2 * Slots * 8;
-    private const int UseDistance = SecondDistance + (2 * Slots * EntrySize);
     private const int EntrySize = 16;
     private const int FilterBits = 1 << 15;
     private const int FilterDistance = 16;
@@ -35,13 +29,13 @@ internal static unsafe class JumpCache
     private const int UseSize = SecondLogDistance + (Slots * sizeof(uint));
 
     /// <summary>Bytes from the state to a privilege's table: 0 for the kernel's, 1 for the user's.</summary>
-    public static int TableDistance(uint privilege) => StateDistance + ((int)privilege * Slots * 8);
+    public static int TableDistance(uint privilege) => ProcessorMemory.JumpTables + ((int)privilege * Slots * 8);
 
     /// <summary>
     /// Bytes from the state to a privilege's second table: pairs of a linear address and where its code is, at the sum of the
     /// address's lowest two 16-bit parts.
     /// </summary>
-    public static int SecondTableDistance(uint privilege) => StateDistance + SecondDistance + ((int)privilege * Slots * EntrySize);
+    public static int SecondTableDistance(uint privilege) => ProcessorMemory.SecondJumpTables + ((int)privilege * Slots * EntrySize);
 
     /// <summary>Makes tables of no slots in use, before anything else.</summary>
     public static void Reset(VpState* state)
@@ -220,7 +214,7 @@ internal static unsafe class JumpCache
 
     private static void Forget(SlotUse* use) => new Span<byte>(use, LogDistance).Clear();
 
-    private static SlotUse* Use(VpState* state, uint privilege) => (SlotUse*)((byte*)state + StateDistance + UseDistance + ((int)privilege * UseSize));
+    private static SlotUse* Use(VpState* state, uint privilege) => (SlotUse*)((byte*)state + ProcessorMemory.JumpCacheUse + ((int)privilege * UseSize));
 
     private static ref ulong Filter(VpState* state, uint privilege, ulong linear, out ulong bit)
     {

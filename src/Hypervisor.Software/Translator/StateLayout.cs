@@ -233,6 +233,9 @@ internal static unsafe class StateLayout
     /// <summary>RIP, which follows the general registers.</summary>
     public static int Rip => Gpr(16);
 
+    /// <summary>The set of programs for loads or stores.</summary>
+    public static int UserTlb(bool isStore) => ProcessorMemory.TlbSets + ((isStore ? Mmu.UserStoreSet : Mmu.UserLoadSet) * TlbEntry.Size) - Bias;
+
     /// <summary>A privilege's jump cache.</summary>
     public static int JumpTable(uint privilege) => JumpCache.TableDistance(privilege) - Bias;
 

@@ -28,6 +28,9 @@ internal unsafe struct TranslatedBlock
     /// <summary>The first instruction.</summary>
     public byte* Body;
 
+    /// <summary>Where the jump before it would lead, in the executable view, if it was written just behind one that leads here; else null.</summary>
+    public byte* Adjoining;
+
     /// <summary>No longer among its block's translations; nothing leads here any more.</summary>
     public bool IsRetired;
 
@@ -53,6 +56,10 @@ internal unsafe struct TranslatedBlock
     /// <summary>Displacements of the branch taken and not taken in the writable view; null when there is none to link.</summary>
     public int* Taken;
     public int* FallThrough;
+
+    /// <summary>The one of them that is the displacement of a jump at the code's end, and its target's linear address; else null.</summary>
+    public int* Tail;
+    public ulong TailTarget;
 
     /// <summary>Their values while they lead to the dispatcher.</summary>
     public int TakenUnlinked;

@@ -10,7 +10,8 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
 {
     // 32-bit code is translated in protected mode with flat segments.
     private const uint Mode32 = (uint)(VpMode.Code32 | VpMode.Protected | VpMode.Stack32 | VpMode.FlatSegments);
-    private const uint Mode32Mask = Mode32 | (uint)(VpMode.Code64 | VpMode.Virtual8086 | VpMode.Stepping);
+    private const uint Mode32Mask = Mode32 | (uint)(VpMode.Code64 | VpMode.Virtual8086) | Interpreted;
+    private const uint Interpreted = (uint)(VpMode.Stepping | VpMode.AlignmentChecks);
 
     private readonly SoftwareVirtualProcessor _vp;
     private readonly VpState* _state;
@@ -31,6 +32,9 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
     }
 
     private uint Privilege => (_state->Mode & (uint)VpMode.User) != 0 ? 1u : 0;
+
+    /// <inheritdoc/>
+    public bool CountsInstructions => _translations.CountsInstructions;
 
     /// <inheritdoc/>
     public void Run(SoftwareVirtualProcessor vp)
@@ -108,7 +112,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
 
     // CPL 1 and 2 have privileges of their own.
     private bool IsTranslatedMode =>
-        ((_state->Mode & (uint)(VpMode.Code64 | VpMode.Stepping)) == (uint)VpMode.Code64 || (_state->Mode & Mode32Mask) == Mode32)
+        ((_state->Mode & ((uint)VpMode.Code64 | Interpreted)) == (uint)VpMode.Code64 || (_state->Mode & Mode32Mask) == Mode32)
         && _state->Cpl is 0 or 3;
 
     // False when waiting for the cache's lock dropped the TLB, so that it all has to be looked up again. A branch that is to be linked needs no slot.

@@ -18,6 +18,9 @@ internal sealed class TranslatorFactory(HashRange? translated = null) : IExecuti
     /// <summary>Bytes of the code memory, which is used in segments, the oldest of which makes room for new code; at least 1 MiB.</summary>
     public int CodeSize { get; init; } = 512 << 20;
 
+    /// <summary>Whether translated code counts instructions, which costs it some twentieth of its speed.</summary>
+    public bool CountsInstructions { get; init; }
+
     /// <summary>What the environment and the host's abilities give.</summary>
     public static IExecutionFactory Choose() => Choose(Environment.GetEnvironmentVariable(Variable));
 
@@ -57,7 +60,7 @@ internal sealed class TranslatorFactory(HashRange? translated = null) : IExecuti
 
     /// <inheritdoc/>
     public ICodePageObserver CreateCodePages(SoftwarePartition partition) =>
-        new CodeCache(partition, new BlockTranslations(translated ?? HashRange.All, CodeSize));
+        new CodeCache(partition, new BlockTranslations(translated ?? HashRange.All, CodeSize, CountsInstructions));
 
     /// <inheritdoc/>
     public IExecutionCore CreateCore(SoftwareVirtualProcessor vp) => new TranslatedCore(vp, (CodeCache)vp.Partition.CodePages);

@@ -46,7 +46,7 @@ internal sealed unsafe class LockstepRun : IDisposable
 
     internal LockstepRun(VirtualMachineDefinition definition)
     {
-        _translated = new LockstepMachine(definition, new TranslatorFactory());
+        _translated = new LockstepMachine(definition, new TranslatorFactory { CountsInstructions = true });
         _interpreted = new LockstepMachine(definition, new InterpreterFactory());
         _counted = new ulong[definition.ProcessorCount];
     }

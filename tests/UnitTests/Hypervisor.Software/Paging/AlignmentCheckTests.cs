@@ -71,6 +71,6 @@ public sealed unsafe class AlignmentCheckTests : IDisposable
         State->Cpl = cpl;
         State->Cr0 = mask ? State->Cr0 | ControlBits.Cr0AlignmentMask : State->Cr0 & ~ControlBits.Cr0AlignmentMask;
         State->SystemFlags = (State->SystemFlags & ~CheckAlignment) | flags;
-        Mmu.SelectSets();
+        _machine.Vp.UpdateMode();
     }
 }
