@@ -1,4 +1,5 @@
 using Vitro.Benchmarks.Engine;
+using Vitro.Benchmarks.Kvm;
 using Vitro.Benchmarks.Vhd;
 
 namespace Vitro.Benchmarks;
@@ -8,7 +9,7 @@ namespace Vitro.Benchmarks;
 /// <param name="Parts">Some of <see cref="AllParts"/>; those of other benchmarks mean nothing to one.</param>
 internal sealed record BenchmarkOptions(int Rounds, IReadOnlyList<string> Parts)
 {
-    internal static readonly IReadOnlyList<string> AllParts = [.. EngineBenchmark.AllParts, .. VhdBenchmark.AllParts];
+    internal static readonly IReadOnlyList<string> AllParts = [.. EngineBenchmark.AllParts, .. VhdBenchmark.AllParts, .. KvmBenchmark.AllParts];
 
     /// <summary>Takes <c>--rounds N</c> and <c>--only PART,PART</c> out of the arguments.</summary>
     /// <exception cref="FormatException">An option has no value or a wrong one.</exception>

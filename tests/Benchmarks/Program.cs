@@ -21,7 +21,7 @@ var benchmarks = new Dictionary<string, Func<CancellationToken, Task<int>>>(Stri
     ["disk"] = DiskBenchmark.RunAsync,
     ["engine"] = token => EngineBenchmark.RunAsync(options, token),
     ["interpreter"] = _ => RunLoop(false, "off"),
-    ["kvm"] = KvmBenchmark.RunAsync,
+    ["kvm"] = token => KvmBenchmark.RunAsync(options, token),
     ["translator"] = _ => RunLoop(false, "off", "on"),
     ["pauses"] = PausesBenchmark.RunAsync,
     ["save"] = SaveBenchmark.RunAsync,
@@ -35,7 +35,7 @@ if (names.Count == 0 || names.Any(name => !benchmarks.ContainsKey(name)))
     await Console.Error.WriteLineAsync(
         $"Usage: ./bench NAME... [--rounds N] [--only PART,...]   Benchmarks: {string.Join(", ", benchmarks.Keys)}\n"
         + $"--rounds and --only are for engine, with the parts {string.Join(", ", EngineBenchmark.AllParts)},\n"
-        + $"and for vhd, with the parts {string.Join(", ", VhdBenchmark.AllParts)}");
+        + $"for vhd, with the parts {string.Join(", ", VhdBenchmark.AllParts)}; --only for kvm, with the parts {string.Join(", ", KvmBenchmark.AllParts)}");
     return names.Count == 0 ? 0 : 2;
 }
 
