@@ -113,8 +113,9 @@ internal static unsafe class SystemStubs
         code.Store64(Sp, StateLayout.Gpr(2), Rdx);
         TestWord(ref code, StateLayout.SystemFlags, (int)RFlags.Nt);
         failures[count++] = Branch(ref code, NotZero);
-        code.Load32(Rcx, Sp, StateLayout.DeferredRequests);
-        code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x0B, false, (int)Rcx, Sp, StateLayout.NmiBlocked); // or
+        VectorStubs.CompareZero(ref code, StateLayout.NmiBlocked);
+        failures[count++] = Branch(ref code, NotZero);
+        TestWord(ref code, StateLayout.DeferredRequests, ~(int)VpRequest.Interrupt);
         failures[count++] = Branch(ref code, NotZero);
 
         // RAX is where the frame lies in the host.
@@ -124,6 +125,14 @@ internal static unsafe class SystemStubs
         code.Bytes(0xF7, 0x40, 16); // test dword [rax + 16], flags
         code.Int32((int)(RFlags.Tf | RFlags.Nt));
         failures[count++] = Branch(ref code, NotZero);
+
+        // An interrupt that waits for IF goes on waiting where the frame does not set it.
+        code.Bytes([0xF7, 0x40, 16]); // test dword [rax + 16], IF
+        code.Int32((int)RFlags.If);
+        var isMasked = Branch(ref code, Zero);
+        VectorStubs.CompareZero(ref code, StateLayout.DeferredRequests);
+        failures[count++] = Branch(ref code, NotZero);
+        VectorStubs.Land(ref code, (int*)isMasked);
         code.Load64(Rcx, Rax, 0);
         failures[count++] = EmitCanonicalTest(ref code, Rcx);
         code.Bytes(0x0F, 0xB7, 0x50, 8); // movzx edx, word [rax + 8]

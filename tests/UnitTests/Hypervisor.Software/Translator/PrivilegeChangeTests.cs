@@ -43,6 +43,22 @@ public sealed unsafe class PrivilegeChangeTests : IDisposable
         Assert.Equal(110UL, _translated.State->Gpr[13]);
     }
 
+    [Theory]
+    [InlineData(RFlags.Fixed, true)]
+    [InlineData(Plain, false)]
+    public void An_interrupt_waits_on_behind_an_IRET_that_does_not_unmask_it(uint flags, bool waits)
+    {
+        Write(_translated);
+        Load(_translated, new Case { Rip = KernelTarget, Cs = TestProcessor.KernelCode, Flags = flags, Rsp = TestProcessor.Stack, Ss = TestProcessor.KernelData });
+        _translated.RunBlock(FastIret);
+        _translated.RunBlock(FastIret);
+        var exits = _translated.Interpreted("Iret");
+        _translated.State->DeferredRequests = (uint)VpRequest.Interrupt;
+        _translated.RunBlock(FastIret);
+        Assert.Equal(waits ? (uint)VpRequest.Interrupt : 0, _translated.State->DeferredRequests);
+        Assert.Equal(waits ? exits : exits + 1, _translated.Interpreted("Iret"));
+    }
+
     [Fact]
     public void All_leave_what_the_interpreter_leaves()
     {
