@@ -20,6 +20,7 @@ internal static partial class Libc
     internal const int MadvHugePage = 14;
     internal const int MadvPopulateRead = 22;
     internal const int MadvPopulateWrite = 23;
+    internal const int MadvCollapse = 25;
     internal const int MfdCloexec = 1;
     internal const int FallocPunchHole = 2;
     internal const int FallocKeepSize = 1;

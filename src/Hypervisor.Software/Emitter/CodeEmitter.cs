@@ -191,6 +191,7 @@ internal unsafe ref struct CodeEmitter
     /// <param name="reg">Register number 0 to 15 in ModRM.reg.</param>
     /// <param name="index">Register number of SIB.index, 0 without one.</param>
     /// <param name="rm">Register number 0 to 15 in ModRM.rm or SIB.base.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Opcode(OpcodePrefix prefix, OpcodeMap map, int opcode, bool wide, int reg, int index, int rm, bool forceRex = false) =>
         _cursor = PutOpcode(_cursor, prefix, map, opcode, wide, reg, index, rm, forceRex);
 
@@ -222,27 +223,23 @@ internal unsafe ref struct CodeEmitter
         bool wide,
         int reg,
         HostRegister baseRegister,
-        int displacement)
-    {
-        var cursor = PutOpcode(_cursor, prefix, map, opcode, wide, reg, 0, (int)baseRegister, false);
-        _cursor = PutMemory(cursor, reg, (int)baseRegister, displacement);
-    }
+        int displacement) => PutRegisterMemory(prefix, map, opcode, wide, reg, baseRegister, displacement);
 
     /// <summary>mov r64, [base + displacement].</summary>
     internal void Load64(HostRegister destination, HostRegister baseRegister, int displacement) =>
-        RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8B, true, (int)destination, baseRegister, displacement);
+        PutRegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8B, true, (int)destination, baseRegister, displacement);
 
     /// <summary>mov [base + displacement], r64.</summary>
     internal void Store64(HostRegister baseRegister, int displacement, HostRegister source) =>
-        RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x89, true, (int)source, baseRegister, displacement);
+        PutRegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x89, true, (int)source, baseRegister, displacement);
 
     /// <summary>mov r32, [base + displacement].</summary>
     internal void Load32(HostRegister destination, HostRegister baseRegister, int displacement) =>
-        RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8B, false, (int)destination, baseRegister, displacement);
+        PutRegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8B, false, (int)destination, baseRegister, displacement);
 
     /// <summary>mov [base + displacement], r32.</summary>
     internal void Store32(HostRegister baseRegister, int displacement, HostRegister source) =>
-        RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x89, false, (int)source, baseRegister, displacement);
+        PutRegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x89, false, (int)source, baseRegister, displacement);
 
     /// <summary>mov r64, r64.</summary>
     internal void Move64(HostRegister destination, HostRegister source)
@@ -269,11 +266,11 @@ internal unsafe ref struct CodeEmitter
 
     /// <summary>movups xmm, [base + displacement].</summary>
     internal void LoadVector(int xmm, HostRegister baseRegister, int displacement) =>
-        RegisterMemory(OpcodePrefix.None, OpcodeMap.Escape0F, 0x10, false, xmm, baseRegister, displacement);
+        PutRegisterMemory(OpcodePrefix.None, OpcodeMap.Escape0F, 0x10, false, xmm, baseRegister, displacement);
 
     /// <summary>movups [base + displacement], xmm.</summary>
     internal void StoreVector(HostRegister baseRegister, int displacement, int xmm) =>
-        RegisterMemory(OpcodePrefix.None, OpcodeMap.Escape0F, 0x11, false, xmm, baseRegister, displacement);
+        PutRegisterMemory(OpcodePrefix.None, OpcodeMap.Escape0F, 0x11, false, xmm, baseRegister, displacement);
 
     internal void Push(HostRegister register)
     {
@@ -290,6 +287,15 @@ internal unsafe ref struct CodeEmitter
     internal void PopFlags() => Byte(0x9D);
 
     internal void Return() => Byte(0xC3);
+
+    // Constants among the arguments are folded where this is inlined.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void PutRegisterMemory(
+        OpcodePrefix prefix, OpcodeMap map, int opcode, bool wide, int reg, HostRegister baseRegister, int displacement)
+    {
+        var cursor = PutOpcode(_cursor, prefix, map, opcode, wide, reg, 0, (int)baseRegister, false);
+        _cursor = PutMemory(cursor, reg, (int)baseRegister, displacement);
+    }
 
     // The cursor stays in a register of the host meanwhile, and what may be too long by some bytes is one store.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Vitro.Platform;
 
 namespace Vitro.Hypervisor.Software.Interpreter;
@@ -9,18 +8,22 @@ namespace Vitro.Hypervisor.Software.Interpreter;
 /// </summary>
 /// <remarks>
 /// A segment is emptied by giving it other memory. Its own waits until no processor can still hold a pointer into it, as one does that
-/// is inside an instruction: epochs, which rise with each segment emptied, tell.
+/// is inside an instruction: epochs, which rise with each segment emptied, tell. Segments are cut off chunks in large pages, one behind the
+/// other and none larger than what it was first filled to, so that no page is backed for nothing.
 /// </remarks>
 internal sealed unsafe class CodeArena : IDisposable
 {
-    /// <summary>Bytes of a segment.</summary>
-    public const int SegmentSize = 4 << 20;
-
+    private const int LargestSegment = 4 << 20;
+    private const int SmallestSegment = 256 << 10;
+    private const int ChunkSize = 32 << 20;
     private const int PopulatedAtOnce = 128 << 10;
     private const int PopulatedAhead = 8 << 10;
 
     private readonly Segment[] _segments;
-    private readonly Queue<(nint Memory, ulong Epoch)> _waiting = [];
+    private readonly Queue<(Segment Memory, ulong Epoch)> _waiting = [];
+    private readonly List<nint> _chunks = [];
+    private byte* _rest;
+    private byte* _chunkEnd;
     private byte* _populated;
     private int _current;
 
@@ -35,7 +38,7 @@ internal sealed unsafe class CodeArena : IDisposable
     public byte* Free => _segments[_current].Free;
 
     /// <summary>Bytes left in the present segment.</summary>
-    public int Remaining => SegmentSize - (int)(_segments[_current].Free - _segments[_current].Start);
+    public int Remaining => (int)(_segments[_current].End - _segments[_current].Free);
 
     /// <summary>Number of the segment that is filled next.</summary>
     public int Next => (_current + 1) % _segments.Length;
@@ -65,12 +68,13 @@ internal sealed unsafe class CodeArena : IDisposable
     /// <param name="held">The earliest epoch since which somebody holds pointers; earlier ones are of no use to anybody.</param>
     public void Advance(ulong epoch, ulong held)
     {
+        Trim(ref _segments[_current]);
         _current = Next;
         ref var segment = ref _segments[_current];
         if (segment.Start != segment.Free)
         {
-            _waiting.Enqueue(((nint)segment.Start, epoch));
-            segment.Start = _waiting.Peek().Epoch <= held ? (byte*)_waiting.Dequeue().Memory : null;
+            _waiting.Enqueue((segment, epoch));
+            segment = _waiting.Peek().Epoch <= held ? _waiting.Dequeue().Memory : default;
         }
 
         Begin(ref segment);
@@ -79,14 +83,9 @@ internal sealed unsafe class CodeArena : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (ref var segment in _segments.AsSpan())
+        foreach (var chunk in _chunks)
         {
-            NativeMemory.AlignedFree(segment.Start);
-        }
-
-        while (_waiting.TryDequeue(out var waiting))
-        {
-            NativeMemory.AlignedFree((void*)waiting.Memory);
+            BackedMemory.Free((void*)chunk);
         }
     }
 
@@ -94,7 +93,15 @@ internal sealed unsafe class CodeArena : IDisposable
     {
         if (segment.Start == null)
         {
-            segment.Start = (byte*)NativeMemory.AlignedAlloc(SegmentSize, 4096);
+            if (_chunkEnd - _rest < LargestSegment)
+            {
+                _rest = (byte*)BackedMemory.AllocateLarge(ChunkSize);
+                _chunkEnd = _rest + ChunkSize;
+                _chunks.Add((nint)_rest);
+            }
+
+            segment.Start = _rest;
+            segment.End = _rest + LargestSegment;
         }
 
         segment.Free = segment.Start;
@@ -102,11 +109,21 @@ internal sealed unsafe class CodeArena : IDisposable
         Populate();
     }
 
+    // The next segment begins behind what the one that was cut off last is filled to.
+    private void Trim(ref Segment segment)
+    {
+        if (segment.Start == _rest)
+        {
+            var used = Math.Max(segment.Free - segment.Start, SmallestSegment);
+            segment.End = segment.Start + ((used + 4095) & ~4095);
+            _rest = segment.End;
+        }
+    }
+
     // A fault for each page would cost more than decoding what fills it.
     private void Populate()
     {
-        var left = SegmentSize - (_populated - _segments[_current].Start);
-        var length = Math.Min(PopulatedAtOnce, left);
+        var length = Math.Min(PopulatedAtOnce, _segments[_current].End - _populated);
         if (length > 0)
         {
             BackedMemory.Populate(_populated, (nuint)length);
@@ -118,5 +135,6 @@ internal sealed unsafe class CodeArena : IDisposable
     {
         public byte* Start;
         public byte* Free;
+        public byte* End;
     }
 }

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 using Vitro.Foundation;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Translator;
@@ -99,6 +100,10 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
         var block = _front[FrontIndex(hostPc)];
         return block != null && block->HostPc == hostPc && block->Mode == mode ? block : null;
     }
+
+    /// <summary>Says that a block is about to be looked up: what tells that there is none is mostly in none of the host's caches.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Prefetch(byte* hostPc, uint mode) => Sse.Prefetch0(_buckets + BucketIndex(hostPc, mode));
 
     /// <summary>
     /// Finds or decodes the block at a linear address. Null after raising the fault that fetching it gives, RIP being the

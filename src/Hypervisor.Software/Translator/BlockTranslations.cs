@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics.X86;
 using Vitro.Hypervisor.Software.Emitter;
 using Vitro.Hypervisor.Software.Interpreter;
 using Vitro.Hypervisor.Vid;
@@ -204,6 +205,9 @@ internal sealed unsafe class BlockTranslations : IDisposable
 
         return null;
     }
+
+    /// <summary>Says that <see cref="Find(CodeBlock*, ulong, uint, bool)"/> is about to be called for a linear address: what it looks at is mostly in no cache.</summary>
+    public void Prefetch(ulong linear) => Sse.Prefetch0(Bucket(linear));
 
     /// <summary>The newest translation of a segment, which leads to the others by <see cref="TranslatedBlock.SegmentNext"/>; or null.</summary>
     public TranslatedBlock* First(int segment) => _newest[segment];

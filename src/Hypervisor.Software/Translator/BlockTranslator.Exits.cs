@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Emitter;
@@ -27,6 +28,7 @@ internal unsafe ref partial struct BlockTranslator
         EmitRecord(kind, index, resume == 0 ? null : start + resume);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void EmitRecord(ExitKind kind, ushort index, byte* resume, byte* retry = null)
     {
         var record = (ExitRecord*)_c.Cursor;
@@ -38,12 +40,14 @@ internal unsafe ref partial struct BlockTranslator
         _c.Skip(sizeof(ExitRecord));
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void EmitJump(byte* executableTarget)
     {
         _c.Byte(0xE9);
         _c.Int32((int)(executableTarget - (_c.Executable + 4)));
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void AddCold(ColdKind kind)
     {
         var cold = _colds + _coldCount++;

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics.X86;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Emitter;
@@ -13,6 +14,7 @@ internal unsafe ref partial struct BlockTranslator
     private const int IndexMask = (TlbEntry.SetSize - 1) << 4;
     private const byte GuestRsp = 15;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static byte HomeOf(int guestRegister) => TranslationStubs.HomeOf(guestRegister);
 
     // The register that holds a guest register now: its home, or a free register loaded from the state.
@@ -70,6 +72,7 @@ internal unsafe ref partial struct BlockTranslator
         _c.ModRmIndexed(destination, baseRegister, index, i->Scale, displacement);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static byte Located(int guestRegister, byte temporary)
     {
         var home = HomeOf(guestRegister);
@@ -186,6 +189,7 @@ internal unsafe ref partial struct BlockTranslator
         _c.Int32(0);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void ParkLiveFlags()
     {
         if (_live[_index] != 0)
@@ -285,7 +289,7 @@ internal unsafe ref partial struct BlockTranslator
             force |= i->OperandSize == 1 && reg == T0;
             if (isHighRcx)
             {
-                _c.Bytes([0xC4, 0xC3, 0x7B, 0xF0, 0xFA, 0x08]); // rorx edi, r10d, 8
+                _c.Bytes(0xC4, 0xC3, 0x7B, 0xF0, 0xFA, 0x08); // rorx edi, r10d, 8
             }
             else if ((regRole & Read) != 0)
             {
@@ -346,6 +350,7 @@ internal unsafe ref partial struct BlockTranslator
     };
 
     // The number of an operand in ModRM. Byte registers 4 to 7 need a REX prefix, AH to BH need its absence.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int ByteOrHome(int register, int offset, bool isByte, out bool spilled, ref bool force)
     {
         if (isByte && (offset & 7) != 0)

@@ -106,6 +106,9 @@ internal unsafe ref partial struct BlockTranslator
         _block->Privilege = privilege;
         _block->IsWindowless = isWindowless;
         _block->ToExecutable = toExecutable;
+        var last = _instructions + _count - 1;
+        _owner.Prefetch(AddressOf((ulong)(last->Offset + last->Length)));
+        _owner.Prefetch(AddressOf(last->Immediate));
         for (var n = 0; n < _count; n++)
         {
             _translatable[n] = IsTranslatable(_instructions + n, privilege, _isCode64);
@@ -116,7 +119,6 @@ internal unsafe ref partial struct BlockTranslator
         FindWindows();
         FindStrides();
         EmitEntry(adjoins);
-        var last = _instructions + _count - 1;
         var ends = false;
         for (_index = 0; _index < _count; _index++)
         {

@@ -108,7 +108,14 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
     // The mode of the blocks that are translated now.
     private uint BlockMode => (_state->Mode & CodeCache.ModeMask) | CodeCache.Plain;
 
-    private CodeBlock* Find() => _interpreter.Find(_state, CodeCache.Plain);
+    private CodeBlock* Find()
+    {
+        var linear = _state->Rip;
+        var entry = _state->FetchTlb + ((linear >> 12) & (TlbEntry.SetSize - 1));
+        _cache.Prefetch((byte*)(entry->Host + (linear - entry->Tag)), BlockMode);
+        _translations.Prefetch(linear);
+        return _interpreter.Find(_state, CodeCache.Plain);
+    }
 
     // CPL 1 and 2 have privileges of their own.
     private bool IsTranslatedMode =>

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vitro.Hypervisor.Software.Emitter;
 
 namespace Vitro.Hypervisor.Software.Translator;
@@ -5,14 +6,19 @@ namespace Vitro.Hypervisor.Software.Translator;
 /// <summary>The code between C# and translated blocks.</summary>
 internal static unsafe class TranslationStubs
 {
-    /// <summary>The guest registers that live in host registers, and where.</summary>
-    private static ReadOnlySpan<byte> Homes => [0, 10, 2, 3, 15, 5, 6, 11, 8, Spilled, Spilled, Spilled, 12, 13, 14, 9];
+    // The guest registers that live in host registers, and where: four bits each, the first one lowest. RSP stands for those that do not.
+    private const ulong Homes = 0x9EDC_4448_B65F_32A0;
 
     /// <summary>In place of a host register's number: the guest register stays in the state.</summary>
     public const byte Spilled = 255;
 
     /// <summary>The host register that holds a guest register, or <see cref="Spilled"/>.</summary>
-    public static byte HomeOf(int guestRegister) => Homes[guestRegister];
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static byte HomeOf(int guestRegister)
+    {
+        var home = (int)(Homes >> (guestRegister * 4)) & 15;
+        return home == (int)HostRegister.Rsp ? Spilled : (byte)home;
+    }
 
     /// <summary>Takes the state and the address to go on at; the flags are explicit.</summary>
     public static void EmitEnter(ref CodeEmitter code)
@@ -119,11 +125,11 @@ internal static unsafe class TranslationStubs
     /// </summary>
     public static void EmitLeaveFar(ref CodeEmitter code, uint privilege, byte* leave)
     {
-        code.Bytes([0x0F, 0xB7, 0x4F, 0x0A]); // movzx ecx, word [rdi + FarLink.IsSettled]
-        code.Bytes([0xE3, 0x0E]); // jrcxz
-        code.Bytes([0x48, 0x8B, 0x7F, 0x10]); // mov rdi, [rdi + FarLink.Target]
-        code.Bytes([0x0F, 0xB7, 0xCF]); // movzx ecx, di
-        code.Bytes([0xFF, 0xA4, 0xCC]); // jmp [rsp + rcx * 8 + table]
+        code.Bytes(0x0F, 0xB7, 0x4F, 0x0A); // movzx ecx, word [rdi + FarLink.IsSettled]
+        code.Bytes(0xE3, 0x0E); // jrcxz
+        code.Bytes(0x48, 0x8B, 0x7F, 0x10); // mov rdi, [rdi + FarLink.Target]
+        code.Bytes(0x0F, 0xB7, 0xCF); // movzx ecx, di
+        code.Bytes(0xFF, 0xA4, 0xCC); // jmp [rsp + rcx * 8 + table]
         code.Int32(StateLayout.JumpTable(privilege));
         code.Byte(0xE9);
         code.Int32((int)(leave - (code.Executable + 4)));

@@ -16,6 +16,23 @@ public sealed unsafe class ExecutableMemoryTests
     }
 
     [Fact]
+    public void Backing_it_changes_nothing()
+    {
+        const int length = (4 << 20) + 8192;
+        using var memory = ExecutableMemory.Create("vitro-test-backing", length);
+        ReadOnlySpan<byte> code = [0x48, 0x8D, 0x47, 0x01, 0xC3]; // lea rax, [rdi+1]; ret
+        code.CopyTo(new Span<byte>(memory.Writable + 4096, code.Length));
+        code.CopyTo(new Span<byte>(memory.Writable + length - code.Length, code.Length));
+        memory.Populate(0, 128 << 10);
+        memory.Populate(2 << 20, length);
+        memory.Populate(0, 1 << 20);
+
+        Assert.Equal(42, ((delegate* unmanaged<nint, nint>)(memory.Executable + 4096))(41));
+        Assert.Equal(42, ((delegate* unmanaged<nint, nint>)(memory.Executable + length - code.Length))(41));
+        Assert.False(new ReadOnlySpan<byte>(memory.Executable + 8192, length - 8192 - code.Length).ContainsAnyExcept((byte)0));
+    }
+
+    [Fact]
     public void No_mapping_is_both_writable_and_executable()
     {
         using var memory = ExecutableMemory.Create("vitro-test-rights", 4096);
