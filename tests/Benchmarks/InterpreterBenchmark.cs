@@ -68,5 +68,5 @@ internal static class InterpreterBenchmark
     }
 
     // R9, which each round lowers by one.
-    private static long Countdown(IVirtualProcessor vp) => (long)vp.GetState().R9;
+    private static long Countdown(IVirtualProcessor vp) => (long)vp.GetState().Gpr[9];
 }
