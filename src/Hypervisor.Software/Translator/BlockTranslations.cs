@@ -180,6 +180,13 @@ internal sealed unsafe class BlockTranslations : IDisposable
     /// <summary>Finds a block's translation for a linear address and privilege, or null. Any thread, without the lock.</summary>
     public TranslatedBlock* Find(CodeBlock* block, ulong linear, uint privilege, bool isWindowless = false)
     {
+        // Most blocks have one, which is found there without a look at the index, whose memory is seldom in the host's caches.
+        var first = (TranslatedBlock*)Volatile.Read(ref *(nint*)&block->Translations);
+        if (first != null && first->Linear == linear && first->Privilege == privilege && first->IsWindowless == isWindowless && !first->IsRetired)
+        {
+            return first;
+        }
+
         for (var version = (TranslatedBlock*)Volatile.Read(ref *(nint*)Bucket(linear)); version != null; version = version->IndexNext)
         {
             if (version->Linear == linear && version->Block == block && version->Privilege == privilege && version->IsWindowless == isWindowless && !version->IsRetired)
@@ -253,7 +260,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
             last = &(*last)->Next;
         }
 
-        *last = translated;
+        Volatile.Write(ref *(nint*)last, (nint)translated);
         translated->SegmentNext = _newest[_segment];
         _newest[_segment] = translated;
         block->TranslationCount++;
