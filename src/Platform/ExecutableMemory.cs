@@ -181,8 +181,8 @@ public sealed unsafe class ExecutableMemory : IDisposable
             return false;
         }
 
-        // It is there already, and only to be mapped.
-        _ = Libc.Madvise(_executable + offset, LargePage, Libc.MadvCollapse);
+        // It is there already, and a fault maps all of it.
+        _ = Libc.Madvise(_executable + offset, Page, Libc.MadvPopulateRead);
         return true;
     }
 }
