@@ -18,7 +18,6 @@ public sealed class MovingEnginesTests
     [Fact]
     public async Task A_guest_of_the_software_engine_goes_on_under_KVM_and_comes_back()
     {
-        RequireLong();
         using var way = new Way();
         var processor = (await way.RunNestedAsync("processor")).Single(line => line.StartsWith("PROCESSOR ", StringComparison.Ordinal))["PROCESSOR ".Length..];
         Tell(processor);
@@ -31,16 +30,12 @@ public sealed class MovingEnginesTests
     [Fact]
     public async Task A_guest_of_KVM_with_its_hints_goes_on_under_the_software_engine_and_comes_back()
     {
-        RequireLong();
+        Assert.SkipUnless(Environment.GetEnvironmentVariable("VITRO_LONG_TESTS") == "1", "A long test: './test --long'.");
         using var way = new Way();
         await way.RunNestedAsync("begin:2");
         await way.GoOnHereAsync(1, isLast: false);
         await way.GoOnNestedAsync(2, isLast: true);
     }
-
-    // Each takes an emulated machine twice.
-    private static void RequireLong() =>
-        Assert.SkipUnless(Environment.GetEnvironmentVariable("VITRO_LONG_TESTS") == "1", "A long test: './test --long'.");
 
     private static void Tell(string line) => TestContext.Current.TestOutputHelper?.WriteLine(line);
 
