@@ -43,7 +43,7 @@ internal unsafe ref partial struct BlockTranslator
     private bool TryEmitGroup(out bool ends)
     {
         ends = false;
-        if (!TryFindGroup(out var group))
+        if (!TryFindGroup(_index, out var group) || !TryLeaveWindow(group))
         {
             return false;
         }
@@ -102,10 +102,43 @@ internal unsafe ref partial struct BlockTranslator
         return true;
     }
 
-    private readonly bool TryFindGroup(out Group group)
+    // Whether a run has a check of its own, and no window.
+    private static bool IsBestAlone(in Group group) => group.Kind != GroupKind.Pushes || group.Operands > 2;
+
+    // False when the operands share their window's check with others.
+    private readonly bool TryLeaveWindow(in Group group)
+    {
+        var window = _accesses[_index].Window;
+        if (window == 0)
+        {
+            return true;
+        }
+
+        if (_windows[window - 1].Members > group.Operands)
+        {
+            return false;
+        }
+
+        for (var n = _index; n <= group.Last; n++)
+        {
+            if (_accesses[n].Window != window)
+            {
+                return false;
+            }
+        }
+
+        for (var n = _index; n <= group.Last; n++)
+        {
+            _accesses[n].Window = 0;
+        }
+
+        return true;
+    }
+
+    private readonly bool TryFindGroup(int first, out Group group)
     {
         group = default;
-        var index = _index;
+        var index = first;
         switch (_instructions[index].Operation)
         {
             case Operation.Push:
@@ -149,7 +182,7 @@ internal unsafe ref partial struct BlockTranslator
 
         // An adjustment of the stack and one operand are worth it: the check comes before the flags that are to be kept.
         group.Last = index - 1;
-        return group.Operands > 0 && group.Last > _index;
+        return group.Operands > 0 && group.Last > first;
     }
 
     private readonly bool IsReturn(int index) => index < _count && _instructions[index].Operation == Operation.Ret

@@ -98,7 +98,7 @@ internal unsafe ref partial struct BlockTranslator
                 EmitTaken(i->Immediate);
                 return true;
             case Operation.Call:
-                EmitPushConstant(AddressOf((ulong)(i->Offset + i->Length)));
+                EmitPushReturn(i);
                 RestoreFlags(scratchFree: true);
                 EmitTaken(i->Immediate);
                 return true;

@@ -233,7 +233,9 @@ internal unsafe ref partial struct BlockTranslator
             EmitMemory(i, (rmRole & Write) != 0, i->SourceSize);
         }
 
+        var keepsWindow = memory ? _isWindowed : _windowInRcxUntil == _c.Cursor;
         SettleFlags(i, scratchFree: !memory);
+        keepsWindow &= !byCl && (memory || _windowInRcxUntil == _c.Cursor);
         if (TryEmitLent(i, map, opcode, extension, regRole, rmRole))
         {
             return;
@@ -286,6 +288,7 @@ internal unsafe ref partial struct BlockTranslator
         if (regSpilled)
         {
             reg = memory || (rmSpilled && i->Reg == i->Rm) ? T0 : T1;
+            keepsWindow &= reg == T0;
             force |= i->OperandSize == 1 && reg == T0;
             if (isHighRcx)
             {
@@ -338,6 +341,11 @@ internal unsafe ref partial struct BlockTranslator
         if (rmSpilled && (rmRole & Write) != 0)
         {
             _c.Store64(HostRegister.Rsp, StateLayout.Gpr(i->Rm), HostRegister.Rdi);
+        }
+
+        if (keepsWindow)
+        {
+            _windowInRcxUntil = _c.Cursor;
         }
     }
 

@@ -29,6 +29,21 @@ internal unsafe ref partial struct BlockTranslator
         EmitOperand(register);
     }
 
+    // mov [the operand that was found last], register
+    private void EmitStoreOperandWord(int register)
+    {
+        _c.Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0x89, _isCode64, register, 0, 0);
+        EmitOperand(register);
+    }
+
+    // mov word [the operand that was found last], value
+    private void EmitStoreOperandImmediate(int value)
+    {
+        _c.Opcode(OpcodePrefix.None, OpcodeMap.Primary, 0xC7, _isCode64, 0, 0, 0);
+        EmitOperand(0);
+        _c.Int32(value);
+    }
+
     // lea destination, [source + bytes]
     private void EmitAddWord(int destination, int source, int bytes) =>
         _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, _isCode64, destination, (HostRegister)source, bytes);
@@ -52,6 +67,22 @@ internal unsafe ref partial struct BlockTranslator
 
     private void EmitPush(DecodedInstruction* i)
     {
+        if (!i->IsMemory && TryEmitWindowed(i))
+        {
+            if (i->Form == OperandForm.Immediate)
+            {
+                EmitStoreOperandImmediate((int)i->Immediate);
+            }
+            else
+            {
+                EmitStoreOperandWord(Fetch(i->Rm, T0));
+            }
+
+            EmitAdjustStack(-Word);
+            _windowInRcxUntil = _c.Cursor;
+            return;
+        }
+
         ParkLiveFlags();
         if (i->IsMemory)
         {
@@ -130,13 +161,44 @@ internal unsafe ref partial struct BlockTranslator
         EmitAdjustStack(-Word);
     }
 
+    // CALL, but for its jump.
+    private void EmitPushReturn(DecodedInstruction* i)
+    {
+        var address = AddressOf((ulong)(i->Offset + i->Length));
+        if (!TryEmitWindowed(i))
+        {
+            EmitPushConstant(address);
+            return;
+        }
+
+        if (!_isCode64 || (long)address == (int)address)
+        {
+            EmitStoreOperandImmediate((int)address);
+        }
+        else
+        {
+            EmitConstant(T0, address);
+            EmitStoreOperandWord(T0);
+        }
+
+        EmitAdjustStack(-Word);
+    }
+
     private void EmitPop(DecodedInstruction* i)
     {
-        ParkLiveFlags();
-        EmitMoveWord(T0, GuestRsp);
-        EmitCheck(false, Word, StackSlot);
         var home = Located(i->Rm, T0);
-        EmitLoadWord(home);
+        if (TryEmitWindowed(i))
+        {
+            EmitLoadOperandWord(home);
+        }
+        else
+        {
+            ParkLiveFlags();
+            EmitMoveWord(T0, GuestRsp);
+            EmitCheck(false, Word, StackSlot);
+            EmitLoadWord(home);
+        }
+
         if (home == T0)
         {
             _c.Store64(HostRegister.Rsp, StateLayout.Gpr(i->Rm), HostRegister.Rdi);
@@ -158,8 +220,16 @@ internal unsafe ref partial struct BlockTranslator
 
     private void EmitReturn(DecodedInstruction* i)
     {
-        ParkLiveFlags();
-        EmitStackTop(GuestRsp);
+        if (TryEmitWindowed(i))
+        {
+            EmitLoadOperandWord(T0);
+        }
+        else
+        {
+            ParkLiveFlags();
+            EmitStackTop(GuestRsp);
+        }
+
         EmitAdjustStack(Word + (int)(ushort)i->Immediate);
         RestoreFlags(scratchFree: true);
         EmitIndirectJump();

@@ -234,15 +234,35 @@ internal unsafe ref partial struct BlockTranslator
     private static int MemorySize(DecodedInstruction* i, in ThunkForm form) =>
         form.MemorySize != 0 ? form.MemorySize : (i->Prefixes & Prefixes.RexW) != 0 ? 8 : 4;
 
-    // RDI is the offset in the page, or is free. A misaligned operand is the interpreter's, which raises the fault.
+    // RDI is the offset in the page, or is free. A misaligned operand is the interpreter's, which raises the fault; so what has been found
+    // aligned in a window tells of others there.
     private void EmitAlignmentCheck(int size)
     {
-        if (_isWindowed)
+        if (!_isWindowed)
         {
-            EmitOperandAddress(T0);
+            _c.Bytes(0x40, 0xF6, 0xC7, size - 1); // test dil, size - 1
+        }
+        else
+        {
+            var window = _windows + _accesses[_index].Window - 1;
+            if (window->AlignedTo >= size && ((_place - window->AlignedPlace) & (size - 1)) == 0)
+            {
+                return;
+            }
+
+            window->AlignedTo = size;
+            window->AlignedPlace = _place;
+            if ((_place & (size - 1)) == 0)
+            {
+                _c.Bytes(0xF6, 0xC1, size - 1); // test cl, size - 1
+            }
+            else
+            {
+                EmitOperandAddress(T0);
+                _c.Bytes(0x40, 0xF6, 0xC7, size - 1);
+            }
         }
 
-        _c.Bytes(0x40, 0xF6, 0xC7, (byte)(size - 1)); // test dil, size - 1
         _c.Bytes(0x0F, 0x85); // jnz
         AddCold(ColdKind.Interpret);
         _c.Int32(0);

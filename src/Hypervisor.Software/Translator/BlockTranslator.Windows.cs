@@ -38,6 +38,10 @@ internal unsafe ref partial struct BlockTranslator
 
         // By how much its base has been raised since.
         public long Raised;
+
+        // What an operand at a place in it was found to be aligned to, in bytes; 0 when none has been looked at.
+        public int AlignedTo;
+        public int AlignedPlace;
     }
 
     private struct Access
@@ -65,6 +69,7 @@ internal unsafe ref partial struct BlockTranslator
             open[slot] = null;
         }
 
+        var grouped = 0;
         for (var n = 0; n < _count; n++)
         {
             var i = _instructions + n;
@@ -73,7 +78,12 @@ internal unsafe ref partial struct BlockTranslator
             var amount = 0L;
             if (_translatable[n])
             {
-                if (TryGetAccess(i, out var size, out var isStore))
+                if (n >= grouped && TryFindGroup(n, out var group) && IsBestAlone(group))
+                {
+                    grouped = group.Last + 1;
+                }
+
+                if (n >= grouped && TryGetAccess(i, out var size, out var isStore))
                 {
                     Join(open, n, size, isStore);
                 }
@@ -118,8 +128,7 @@ internal unsafe ref partial struct BlockTranslator
 
     private void Join(Window** open, int number, int size, bool isStore)
     {
-        var i = _instructions + number;
-        var segment = i->Segment >= 4 ? i->Segment : (byte)0;
+        var i = Operand(_instructions + number);
         var free = 0;
         for (var slot = 0; slot < StateLayout.Windows; slot++)
         {
@@ -130,9 +139,9 @@ internal unsafe ref partial struct BlockTranslator
                 continue;
             }
 
-            if (window->Base == i->Base && window->Index == i->Index && window->Scale == i->Scale && window->Segment == segment)
+            if (window->Base == i.Base && window->Index == i.Index && window->Scale == i.Scale && window->Segment == i.Segment)
             {
-                var place = i->Displacement + window->Raised;
+                var place = i.Displacement + window->Raised;
                 var low = Math.Min(window->Low, place);
                 var high = Math.Max(window->High, place + size);
                 if (high - low <= WidestWindow)
@@ -160,26 +169,60 @@ internal unsafe ref partial struct BlockTranslator
         var added = _windows + _windowCount++;
         *added = new Window
         {
-            Base = i->Base,
-            Index = i->Index,
-            Scale = i->Scale,
-            Segment = segment,
+            Base = i.Base,
+            Index = i.Index,
+            Scale = i.Scale,
+            Segment = i.Segment,
             Slot = (byte)free,
             IsStore = isStore,
             Members = 1,
             First = number,
             Last = number,
-            Low = i->Displacement,
-            High = i->Displacement + size,
+            Low = i.Displacement,
+            High = i.Displacement + size,
         };
         open[free] = added;
         _accesses[number].Window = _windowCount;
-        _accesses[number].Place = i->Displacement;
+        _accesses[number].Place = i.Displacement;
     }
 
-    // The one operand in memory of an instruction that may be in a window.
+    // The operand in memory, or the word of the stack, as one with ModRM.
+    private readonly DecodedInstruction Operand(DecodedInstruction* i)
+    {
+        if (i->IsMemory)
+        {
+            var memory = *i;
+            memory.Segment = i->Segment >= 4 ? i->Segment : (byte)0;
+            return memory;
+        }
+
+        return new DecodedInstruction
+        {
+            ModRmOffset = 1,
+            Base = 4,
+            Index = DecodedInstruction.NoRegister,
+            AddressSize = (byte)Word,
+            Displacement = i->Operation is Operation.Push or Operation.Call ? -Word : 0,
+        };
+    }
+
+    // The one operand in memory of an instruction that may be in a window: the word of plain stack instructions.
     private readonly bool TryGetAccess(DecodedInstruction* i, out int size, out bool isStore)
     {
+        if (IsPlainPush(i) || i->Operation == Operation.Call)
+        {
+            size = Word;
+            isStore = true;
+            return true;
+        }
+
+        if (IsPlainPop(i) || i->Operation == Operation.Ret)
+        {
+            size = Word;
+            isStore = false;
+            return true;
+        }
+
         size = 0;
         isStore = false;
         if (!i->IsMemory || i->ModRmOffset == 0 || i->AddressSize != Word || (i->Segment >= 4 && !_isCode64)
@@ -227,7 +270,7 @@ internal unsafe ref partial struct BlockTranslator
         if (window->First == _index)
         {
             ParkLiveFlags();
-            var first = *i;
+            var first = Operand(i);
             first.Displacement = window->Low;
             var low = EmitAddress(&first);
             EmitCheck(
@@ -235,11 +278,13 @@ internal unsafe ref partial struct BlockTranslator
             EmitHostAddress();
             _c.Store64(HostRegister.Rsp, slot, HostRegister.Rcx);
         }
-        else
+        else if (_windowInRcx != window->Slot || _windowInRcxUntil != _c.Cursor || (i->IsMemory && i->Operation is (Operation.Push or Operation.CallIndirect)))
         {
+            // Those that push what they load begin anew when the push misses.
             _c.Load64(HostRegister.Rcx, HostRegister.Rsp, slot);
         }
 
+        _windowInRcx = window->Slot;
         _isWindowed = true;
         _place = (int)(access->Place - window->Low);
         return true;

@@ -45,6 +45,10 @@ internal unsafe ref partial struct BlockTranslator
     private int _lastVector;
     private int _lastX87;
     private int _windowCount;
+
+    // The window whose place in the host RCX holds, and the end of the code that left it there.
+    private int _windowInRcx = -1;
+    private byte* _windowInRcxUntil;
     private bool _isWindowed;
     private int _place;
     private uint _strides;
