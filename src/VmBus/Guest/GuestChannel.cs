@@ -18,6 +18,8 @@ public sealed class GuestChannel : IDisposable
     // One signal means both "there are packets" and "there is room": sender and receiver each get it.
     private readonly AutoResetEvent _packets = new(initialState: false);
     private readonly AutoResetEvent _room = new(initialState: false);
+    private readonly Lock _gate = new();
+    private bool _isDisposed;
 
     internal GuestChannel(GuestBus bus, uint channelId, uint ringGpadl, ReadOnlySpan<ulong> pages, int pagesEachWay, bool isResumed)
     {
@@ -149,16 +151,27 @@ public sealed class GuestChannel : IDisposable
     public void Dispose()
     {
         Detach();
-        _packets.Dispose();
-        _room.Dispose();
+        lock (_gate)
+        {
+            _isDisposed = true;
+            _packets.Dispose();
+            _room.Dispose();
+        }
     }
 
     internal void Detach() => _bus.Ports.OnEvent((int)ChannelId, null);
 
     private void OnEvent()
     {
-        _packets.Set();
-        _room.Set();
+        // The host may have taken the handler just before it was detached.
+        lock (_gate)
+        {
+            if (!_isDisposed)
+            {
+                _packets.Set();
+                _room.Set();
+            }
+        }
     }
 
     private static void WaitFor(AutoResetEvent signal)
