@@ -61,7 +61,9 @@ internal sealed unsafe class BlockTranslations : IDisposable
         CountsInstructions = countsInstructions;
         Segments = Math.Clamp(size / SegmentSize, 4, 256);
         _newest = new TranslatedBlock*[Segments];
-        _hotSize = (size / Segments / 5 * 2) & ~4095;
+
+        // Blocks have 2.7 times as much apart; whichever part fills first ends the segment.
+        _hotSize = Math.Max(size / Segments / 7 * 2, 2 * LargestBlock) & ~4095;
         _coldSize = (size / Segments) - _hotSize;
         _translated = translated;
         _memory = ExecutableMemory.Create("vitro-code", StubSize + (ulong)((long)Segments * (_hotSize + _coldSize)));
@@ -254,13 +256,21 @@ internal sealed unsafe class BlockTranslations : IDisposable
             hasRetired = true;
         }
 
-        var last = &block->Translations;
-        while (*last != null)
+        if (block->Translations == null)
         {
-            last = &(*last)->Next;
+            Volatile.Write(ref *(nint*)&block->Translations, (nint)translated);
+        }
+        else
+        {
+            var last = block->Translations;
+            while (last->Next != null)
+            {
+                last = last->Next;
+            }
+
+            last->Next = translated;
         }
 
-        Volatile.Write(ref *(nint*)last, (nint)translated);
         translated->SegmentNext = _newest[_segment];
         _newest[_segment] = translated;
         block->TranslationCount++;

@@ -32,7 +32,7 @@ internal unsafe ref partial struct BlockTranslator
     private void EmitRecord(ExitKind kind, ushort index, byte* resume, byte* retry = null)
     {
         var record = (ExitRecord*)_c.Cursor;
-        record->Block = _block;
+        record->FromBlock = (int)((byte*)record - (byte*)_block);
         record->Kind = kind;
         record->Index = index;
         record->Resume = resume == null ? 0 : (int)(resume - (byte*)record);
@@ -143,7 +143,7 @@ internal unsafe ref partial struct BlockTranslator
         EmitJump(_owner.LeaveFar(_block->Privilege));
         var link = (FarLink*)_c.Cursor;
         *link = default;
-        link->Block = _block;
+        link->FromBlock = (int)((byte*)link - (byte*)_block);
         link->Kind = ExitKind.Far;
         link->Target = target;
         link->Place = place;

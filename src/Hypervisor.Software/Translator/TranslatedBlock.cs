@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Vitro.Hypervisor.Software.Interpreter;
 
@@ -7,6 +8,20 @@ namespace Vitro.Hypervisor.Software.Translator;
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct TranslatedBlock
 {
+    // Places in the code memory, by their distance from here in the writable view; 0 for null.
+    private int _entry;
+    private int _checked;
+    private int _body;
+    private int _adjoining;
+    private int _leaving;
+    private int _arriving;
+    private int _next;
+    private int _segmentNext;
+    private int _taken;
+    private int _fallThrough;
+    private int _tail;
+    private int _windows;
+
     /// <summary>The decoded block it was made of.</summary>
     public CodeBlock* Block;
 
@@ -20,16 +35,32 @@ internal unsafe struct TranslatedBlock
     public uint LiveFlags;
 
     /// <summary>What the jump cache holds: tests that RDI is <see cref="Linear"/>, then as <see cref="Checked"/>. Executable view, 8-byte aligned.</summary>
-    public byte* Entry;
+    public byte* Entry
+    {
+        readonly get => _entry == 0 ? null : At(_entry) + ToExecutable;
+        set => _entry = DistanceTo(value - ToExecutable);
+    }
 
     /// <summary>Tests for requests, then the body: for backward branches.</summary>
-    public byte* Checked;
+    public byte* Checked
+    {
+        readonly get => _checked == 0 ? null : At(_checked) + ToExecutable;
+        set => _checked = DistanceTo(value - ToExecutable);
+    }
 
     /// <summary>The first instruction.</summary>
-    public byte* Body;
+    public byte* Body
+    {
+        readonly get => _body == 0 ? null : At(_body) + ToExecutable;
+        set => _body = DistanceTo(value - ToExecutable);
+    }
 
     /// <summary>Where the jump before it would lead, in the executable view, if it was written just behind one that leads here; else null.</summary>
-    public byte* Adjoining;
+    public byte* Adjoining
+    {
+        readonly get => _adjoining == 0 ? null : At(_adjoining) + ToExecutable;
+        set => _adjoining = DistanceTo(value - ToExecutable);
+    }
 
     /// <summary>No longer among its block's translations; nothing leads here any more.</summary>
     public bool IsRetired;
@@ -41,24 +72,52 @@ internal unsafe struct TranslatedBlock
     public uint Mapping;
 
     /// <summary>Its branches to other pages, and those of other pages that are linked to it.</summary>
-    public FarLink* Leaving;
-    public FarLink* Arriving;
+    public FarLink* Leaving
+    {
+        readonly get => _leaving == 0 ? null : (FarLink*)At(_leaving);
+        set => _leaving = value == null ? 0 : DistanceTo((byte*)value);
+    }
+    public FarLink* Arriving
+    {
+        readonly get => _arriving == 0 ? null : (FarLink*)At(_arriving);
+        set => _arriving = value == null ? 0 : DistanceTo((byte*)value);
+    }
 
     /// <summary>Next newer translation of the same block.</summary>
-    public TranslatedBlock* Next;
+    public TranslatedBlock* Next
+    {
+        readonly get => _next == 0 ? null : (TranslatedBlock*)At(_next);
+        set => _next = value == null ? 0 : DistanceTo((byte*)value);
+    }
 
     /// <summary>Next translation in the same bucket of the index.</summary>
     public TranslatedBlock* IndexNext;
 
     /// <summary>The translation made before it in the same segment of code memory.</summary>
-    public TranslatedBlock* SegmentNext;
+    public TranslatedBlock* SegmentNext
+    {
+        readonly get => _segmentNext == 0 ? null : (TranslatedBlock*)At(_segmentNext);
+        set => _segmentNext = value == null ? 0 : DistanceTo((byte*)value);
+    }
 
     /// <summary>Displacements of the branch taken and not taken in the writable view; null when there is none to link.</summary>
-    public int* Taken;
-    public int* FallThrough;
+    public int* Taken
+    {
+        readonly get => _taken == 0 ? null : (int*)At(_taken);
+        set => _taken = value == null ? 0 : DistanceTo((byte*)value);
+    }
+    public int* FallThrough
+    {
+        readonly get => _fallThrough == 0 ? null : (int*)At(_fallThrough);
+        set => _fallThrough = value == null ? 0 : DistanceTo((byte*)value);
+    }
 
     /// <summary>The one of them that is the displacement of a jump at the code's end, and its target's linear address; else null.</summary>
-    public int* Tail;
+    public int* Tail
+    {
+        readonly get => _tail == 0 ? null : (int*)At(_tail);
+        set => _tail = value == null ? 0 : DistanceTo((byte*)value);
+    }
     public ulong TailTarget;
 
     /// <summary>Their values while they lead to the dispatcher.</summary>
@@ -66,10 +125,18 @@ internal unsafe struct TranslatedBlock
     public int FallThroughUnlinked;
 
     /// <summary>Where failed windows lead.</summary>
-    public WindowLink* Windows;
+    public WindowLink* Windows
+    {
+        readonly get => _windows == 0 ? null : (WindowLink*)At(_windows);
+        set => _windows = value == null ? 0 : DistanceTo((byte*)value);
+    }
 
     /// <summary>Distance from the writable to the executable view.</summary>
     public long ToExecutable;
+
+    private readonly byte* At(int distance) => (byte*)Unsafe.AsPointer(ref Unsafe.AsRef(in this)) + distance;
+
+    private readonly int DistanceTo(byte* place) => (int)(place - At(0));
 }
 
 /// <summary>A branch that is taken when the check of a window fails: to a record, or to a windowless translation once there is one.</summary>
@@ -97,7 +164,7 @@ internal unsafe struct FarLink
     public const int JumpDistance = 12;
 
     /// <summary>As in <see cref="ExitRecord"/>.</summary>
-    public TranslatedBlock* Block;
+    public int FromBlock;
     public ExitKind Kind;
 
     /// <summary>Non-zero when the jump cache is to be asked for the target rather than the dispatcher.</summary>
@@ -121,6 +188,9 @@ internal unsafe struct FarLink
 
     /// <summary>The next of <see cref="TranslatedBlock.Leaving"/>.</summary>
     public FarLink* NextLeaving;
+
+    /// <summary>The block that is left, of a link in the writable view.</summary>
+    public readonly TranslatedBlock* Block => (TranslatedBlock*)((byte*)Unsafe.AsPointer(ref Unsafe.AsRef(in this)) - FromBlock);
 }
 
 /// <summary>An access whose page is not the remembered one; the code for an access that misses the TLB as well follows, with RDI the address.</summary>
@@ -142,8 +212,8 @@ internal struct SlotRecord
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct ExitRecord
 {
-    /// <summary>The block left; null for a jump whose target the jump cache does not know.</summary>
-    public TranslatedBlock* Block;
+    /// <summary>Bytes from the block left to the record, both in one view; 0 for a jump whose target the jump cache does not know.</summary>
+    public int FromBlock;
     public ExitKind Kind;
 
     /// <summary>Number of the instruction.</summary>
@@ -156,6 +226,16 @@ internal unsafe struct ExitRecord
 
     /// <summary>The same to where the instruction is tried again, for misses.</summary>
     public int Retry;
+
+    /// <summary>The block left, of a record in the executable view that is no such jump's.</summary>
+    public readonly TranslatedBlock* Block
+    {
+        get
+        {
+            var executable = (byte*)Unsafe.AsPointer(ref Unsafe.AsRef(in this)) - FromBlock;
+            return (TranslatedBlock*)(executable - ((TranslatedBlock*)executable)->ToExecutable);
+        }
+    }
 }
 
 /// <summary>Kinds of exits.</summary>
