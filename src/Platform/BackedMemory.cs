@@ -22,11 +22,47 @@ public static unsafe class BackedMemory
         return memory;
     }
 
+    /// <summary>Allocates memory of zeros, which the host backs by large pages, where it has any, as it is touched.</summary>
+    /// <param name="length">Bytes, a multiple of the page size.</param>
+    /// <exception cref="OutOfMemoryException">The host has no more.</exception>
+    public static void* AllocateZeroed(nuint length)
+    {
+        var reserved = Libc.Mmap(
+            0, length + LargePage, Libc.ProtRead | Libc.ProtWrite, Libc.MapPrivate | Libc.MapAnonymous | Libc.MapNoReserve, -1, 0);
+        if (reserved == Libc.MapFailed)
+        {
+            throw new OutOfMemoryException($"The host has no {length >> 20} MiB of memory left.");
+        }
+
+        var start = (nint)(((nuint)reserved + LargePage - 1) & ~(LargePage - 1));
+        Unmap(reserved, start);
+        Unmap(start + (nint)length, reserved + (nint)(length + LargePage));
+        _ = Libc.Madvise(start, length, Libc.MadvHugePage);
+        return (void*)start;
+    }
+
+    /// <summary>Frees what <see cref="AllocateZeroed"/> gave; null is nothing.</summary>
+    public static void FreeZeroed(void* memory, nuint length)
+    {
+        if (memory != null)
+        {
+            _ = Libc.Munmap((nint)memory, length);
+        }
+    }
+
     /// <summary>Backs a range of pages; hosts that cannot (Linux before 5.14) back them as they are touched.</summary>
     /// <param name="start">A multiple of the page size.</param>
     /// <param name="length">Bytes.</param>
     public static void Populate(void* start, nuint length) => _ = Libc.Madvise((nint)start, length, Libc.MadvPopulateWrite);
 
-    /// <summary>Frees what was allocated here; null is nothing.</summary>
+    /// <summary>Frees what <see cref="AllocateLarge"/> gave; null is nothing.</summary>
     public static void Free(void* memory) => NativeMemory.AlignedFree(memory);
+
+    private static void Unmap(nint start, nint end)
+    {
+        if (start < end)
+        {
+            _ = Libc.Munmap(start, (nuint)(end - start));
+        }
+    }
 }

@@ -57,9 +57,8 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
         _partition = partition;
         Translations = translations;
         _arena = new CodeArena(translations?.Segments ?? InterpreterSegments);
-        _front = (CodeBlock**)BackedMemory.AllocateLarge((nuint)FrontSize * (nuint)sizeof(CodeBlock*));
-        _buckets = (CodeBlock**)BackedMemory.AllocateLarge((nuint)BucketCount * (nuint)sizeof(CodeBlock*));
-        ForgetAll();
+        _front = (CodeBlock**)BackedMemory.AllocateZeroed((nuint)FrontSize * (nuint)sizeof(CodeBlock*));
+        _buckets = (CodeBlock**)BackedMemory.AllocateZeroed((nuint)BucketCount * (nuint)sizeof(CodeBlock*));
         _decoder = new BlockDecoder(partition);
     }
 
@@ -340,8 +339,8 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     /// <inheritdoc/>
     public void Dispose()
     {
-        BackedMemory.Free(_front);
-        BackedMemory.Free(_buckets);
+        BackedMemory.FreeZeroed(_front, (nuint)FrontSize * (nuint)sizeof(CodeBlock*));
+        BackedMemory.FreeZeroed(_buckets, (nuint)BucketCount * (nuint)sizeof(CodeBlock*));
         _decoder.Dispose();
         _arena.Dispose();
         Translations?.Dispose();

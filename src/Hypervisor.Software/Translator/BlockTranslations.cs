@@ -68,8 +68,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
         _translated = translated;
         _memory = ExecutableMemory.Create("vitro-code", StubSize + (ulong)((long)Segments * (_hotSize + _coldSize)));
         _scratch = BlockTranslator.AllocateScratch();
-        _index = (TranslatedBlock**)BackedMemory.AllocateLarge((nuint)IndexSize * (nuint)sizeof(TranslatedBlock*));
-        Forget();
+        _index = (TranslatedBlock**)BackedMemory.AllocateZeroed((nuint)IndexSize * (nuint)sizeof(TranslatedBlock*));
         var code = new CodeEmitter(_memory, 0, StubSize);
         Enter = (delegate* unmanaged<VpState*, byte*, void>)code.Executable;
         TranslationStubs.EmitEnter(ref code);
@@ -343,7 +342,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     public void Dispose()
     {
         BlockTranslator.FreeScratch(_scratch);
-        BackedMemory.Free(_index);
+        BackedMemory.FreeZeroed(_index, (nuint)IndexSize * (nuint)sizeof(TranslatedBlock*));
         _memory.Dispose();
     }
 
