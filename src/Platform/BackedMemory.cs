@@ -58,7 +58,8 @@ public static unsafe class BackedMemory
     /// <summary>Frees what <see cref="AllocateLarge"/> gave; null is nothing.</summary>
     public static void Free(void* memory) => NativeMemory.AlignedFree(memory);
 
-    private static void Unmap(nint start, nint end)
+    /// <summary>Gives back a mapped range, which may be empty.</summary>
+    internal static void Unmap(nint start, nint end)
     {
         if (start < end)
         {

@@ -84,8 +84,8 @@ public sealed unsafe class ExecutableMemory : IDisposable
 
             var writable = (reserved + LargePage - 1) & ~(nint)(LargePage - 1);
             var executable = writable + (nint)size;
-            Trim(reserved, writable);
-            Trim(executable + (nint)size, reserved + (nint)(2 * size) + LargePage);
+            BackedMemory.Unmap(reserved, writable);
+            BackedMemory.Unmap(executable + (nint)size, reserved + (nint)(2 * size) + LargePage);
             if (Libc.Mmap(writable, size, Libc.ProtRead | Libc.ProtWrite, view, fd, 0) == Libc.MapFailed
                 || Libc.Mmap(executable, size, Libc.ProtRead | Libc.ProtExec, view, fd, 0) == Libc.MapFailed)
             {
@@ -161,14 +161,6 @@ public sealed unsafe class ExecutableMemory : IDisposable
             _ = Libc.Munmap(_writable, 2 * (nuint)_backing.Length * LargePage);
             _writable = 0;
             _executable = 0;
-        }
-    }
-
-    private static void Trim(nint start, nint end)
-    {
-        if (start != end)
-        {
-            _ = Libc.Munmap(start, (nuint)(end - start));
         }
     }
 
