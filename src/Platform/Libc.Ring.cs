@@ -37,6 +37,12 @@ internal static partial class Libc
     [LibraryImport("libc", EntryPoint = "read", SetLastError = true)]
     internal static partial nint Read(SafeFileHandle file, ref ulong buffer, nuint count);
 
+    /// <summary>There is something to read.</summary>
+    internal const short PollIn = 1;
+
+    [LibraryImport("libc", EntryPoint = "poll")]
+    internal static partial int Poll(ref Pollfd file, nuint count, int milliseconds);
+
     [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
     private static partial nint SystemCall(nint number, nint one, nint two, nint three, nint four, nint five, nint six);
 
@@ -111,5 +117,14 @@ internal static partial class Libc
         internal ulong UserData;
         internal int Result;
         internal uint Flags;
+    }
+
+    /// <summary>struct pollfd.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct Pollfd
+    {
+        internal int File;
+        internal short Events;
+        internal short Happened;
     }
 }

@@ -48,6 +48,20 @@ public sealed class WakeEvent : IDisposable
         }
     }
 
+    /// <summary>Waits for the wake-up and takes it; false when it has not come within so many milliseconds.</summary>
+    public bool TryWait(int milliseconds)
+    {
+        var file = new Libc.Pollfd { File = (int)File.DangerousGetHandle(), Events = Libc.PollIn };
+        var isGiven = Libc.Poll(ref file, 1, milliseconds) > 0;
+        GC.KeepAlive(this);
+        if (isGiven)
+        {
+            Wait();
+        }
+
+        return isGiven;
+    }
+
     /// <inheritdoc/>
     public void Dispose() => File.Dispose();
 }

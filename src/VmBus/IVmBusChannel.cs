@@ -4,7 +4,7 @@ namespace Vitro.VmBus;
 
 /// <summary>An open channel as a service sees it: two rings, a signal each way, and the guest's GPADLs.</summary>
 /// <remarks>
-/// Sending and <see cref="Wake"/> are thread-safe. <see cref="TryReceive"/> belongs to the channel's own thread, on which
+/// Sending and <see cref="Wake"/> are thread-safe. <see cref="TryReceive"/> belongs to the channel's own worker, on which
 /// the service is called. Sending into a closed channel does nothing. Neither direction allocates.
 /// </remarks>
 public interface IVmBusChannel
@@ -64,7 +64,7 @@ public interface IVmBusChannel
     /// <summary>Ends what <see cref="BeginBatch"/> began.</summary>
     void EndBatch();
 
-    /// <summary>Makes the channel's thread call <see cref="IVmBusService.OnSignalled"/> soon.</summary>
+    /// <summary>Makes the channel's worker call <see cref="IVmBusService.OnSignalled"/> soon.</summary>
     void Wake();
 
     /// <summary>

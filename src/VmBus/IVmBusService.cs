@@ -6,7 +6,7 @@ namespace Vitro.VmBus;
 /// <remarks>
 /// <para>
 /// A service is offered with <see cref="IVmBus.Offer"/>. Each time the guest opens one of its channels, the primary one
-/// or a sub-channel, the bus starts a thread of its own for that channel and makes every call below on it: one
+/// or a sub-channel, the bus starts a worker for that channel, as a rule a thread of its own, and makes every call below on it: one
 /// <see cref="OnOpened"/>, any number of <see cref="OnSignalled"/>, one <see cref="OnClosed"/>. Calls for different
 /// channels of one service run at the same time.
 /// </para>

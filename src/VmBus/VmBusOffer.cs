@@ -9,7 +9,7 @@ public sealed record VmBusOffer
     /// <summary>This instance of the class; stable over restarts of the machine, since guests name devices after it.</summary>
     public required Guid InstanceId { get; init; }
 
-    /// <summary>Name in the inspect tree and of the channel's thread; unique on the bus.</summary>
+    /// <summary>Name in the inspect tree and of the channel's worker; unique on the bus.</summary>
     public required string Name { get; init; }
 
     /// <summary>Offer flags; pipe services add <see cref="VmBusOfferFlags.NamedPipeMode"/> through <see cref="PipeMode"/>.</summary>

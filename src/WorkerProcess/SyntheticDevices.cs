@@ -25,9 +25,10 @@ internal sealed class SyntheticDevices : IAsyncDisposable
     private readonly List<IVirtualDevice> _services;
     private readonly List<VirtualDisk> _disks = [];
 
-    internal SyntheticDevices(ISynicPorts ports, GpaSpace memory, VmClock clock, VirtualMachineDefinition definition, ILogger log)
+    internal SyntheticDevices(
+        ISynicPorts ports, GpaSpace memory, VmClock clock, VirtualMachineDefinition definition, ILogger log, IVmBusWorkers? workers = null)
     {
-        _bus = new VmBusHost(ports, memory, log);
+        _bus = new VmBusHost(ports, memory, log, workers);
         Shutdown = new ShutdownService(clock);
         Heartbeat = new HeartbeatService(clock);
         TimeSync = new TimeSyncService(clock);

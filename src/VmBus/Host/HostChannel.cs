@@ -2,7 +2,6 @@ using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 using Vitro.Foundation;
 using Vitro.Hypervisor.Vid;
-using Vitro.Platform;
 using Vitro.VmBus.Channels;
 using Vitro.VmBus.Protocol;
 using Vitro.VmBus.Rings;
@@ -10,13 +9,13 @@ using Vitro.VmBus.Rings;
 namespace Vitro.VmBus.Host;
 
 /// <summary>
-/// One opening of a channel: its rings, its backlog, and the thread on which its service is called.
+/// One opening of a channel: its rings, its backlog, and the worker that calls its service.
 /// </summary>
 /// <remarks>
-/// The thread sleeps until the guest signals, somebody calls <see cref="Wake"/>, or the channel is paused or closed. Pausing
+/// The worker sleeps until the guest signals, somebody calls <see cref="Wake"/>, or the channel is paused or closed. Pausing
 /// takes effect between two calls of the service.
 /// </remarks>
-internal sealed class HostChannel : IVmBusChannel, IInspectable, IDisposable
+internal sealed class HostChannel : IVmBusChannel, IInspectable
 {
     private readonly VmBusHost _host;
     private readonly IVmBusService _service;
@@ -25,10 +24,10 @@ internal sealed class HostChannel : IVmBusChannel, IInspectable, IDisposable
     private readonly UserDefinedData _openData;
     private readonly PacketBacklog _backlog = new();
     private readonly Lock _sendGate = new();
-    private readonly WakeEvent _wakeUp = new();
-    private readonly Thread _thread;
+    private readonly IVmBusWorker _worker;
     private int _batchDepth;
     private int _woken;
+    private bool _opened;
     private long _signalsReceived;
     private long _signalsSent;
     private volatile bool _closing;
@@ -48,11 +47,8 @@ internal sealed class HostChannel : IVmBusChannel, IInspectable, IDisposable
         SendCapacity = outgoing.DataSize - 8;
         _reader = new RingReader(incoming);
         _writer = new RingWriter(outgoing);
-        _thread = new Thread(Run)
-        {
-            IsBackground = true,
-            Name = channel.SubChannelIndex == 0 ? $"vmbus-{channel.Offer.Name}" : $"vmbus-{channel.Offer.Name}-{channel.SubChannelIndex}",
-        };
+        _worker = host.Workers.Create(
+            channel.SubChannelIndex == 0 ? $"vmbus-{channel.Offer.Name}" : $"vmbus-{channel.Offer.Name}-{channel.SubChannelIndex}", Work);
     }
 
     public uint ChannelId => Channel.ChannelId;
@@ -75,8 +71,8 @@ internal sealed class HostChannel : IVmBusChannel, IInspectable, IDisposable
 
     internal OfferedChannel Channel { get; }
 
-    /// <summary>What an engine's kernel adds to at a signal of the guest, in place of a call of <see cref="OnGuestSignal"/>.</summary>
-    internal SafeHandle SignalFile => _wakeUp.File;
+    /// <summary>What an engine's kernel adds to at a signal of the guest, in place of a call of <see cref="OnGuestSignal"/>; null when it cannot.</summary>
+    internal SafeHandle? SignalFile => _worker.WakeFile;
 
     internal ReadOnlySpan<byte> Backlog => _backlog.Pending;
 
@@ -161,7 +157,7 @@ internal sealed class HostChannel : IVmBusChannel, IInspectable, IDisposable
     {
         if (Interlocked.Exchange(ref _woken, 1) == 0)
         {
-            _wakeUp.Set();
+            _worker.Wake();
         }
     }
 
@@ -189,29 +185,27 @@ internal sealed class HostChannel : IVmBusChannel, IInspectable, IDisposable
         }
     }
 
-    public void Dispose() => _wakeUp.Dispose();
-
     internal void OnGuestSignal()
     {
         Interlocked.Increment(ref _signalsReceived);
         Wake();
     }
 
-    /// <summary>Starts the thread; a paused channel waits for <see cref="Resume"/> before its service is called.</summary>
+    /// <summary>Starts the worker; a paused channel waits for <see cref="Resume"/> before its service is called.</summary>
     internal void Start(bool paused)
     {
         _pauseWanted = paused;
-        _thread.Start();
+        _worker.Start();
     }
 
-    /// <summary>Lets the service go and ends the thread.</summary>
+    /// <summary>Lets the service go and ends the worker.</summary>
     internal void Close()
     {
         _closing = true;
         Wake();
     }
 
-    /// <summary>Keeps the thread from calling the service; completes when no call is under way.</summary>
+    /// <summary>Keeps the worker from calling the service; completes when no call is under way.</summary>
     internal Task PauseAsync()
     {
         var paused = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -232,38 +226,36 @@ internal sealed class HostChannel : IVmBusChannel, IInspectable, IDisposable
 
     internal bool TryRestoreBacklog(ReadOnlySpan<byte> bytes) => _backlog.TryRestore(bytes);
 
-    private void Run()
+    private WorkerRound Work()
     {
-        var opened = false;
-        while (!_closing)
+        // Cleared before the wishes and the rings are looked at: a signal from here on makes another round.
+        Interlocked.Exchange(ref _woken, 0);
+        if (_closing)
         {
-            if (_pauseWanted)
-            {
-                // Cleared before the wishes are looked at again: a call of Wake from here on is seen.
-                Interlocked.Exchange(ref _woken, 0);
-                if (_pauseWanted && !_closing)
-                {
-                    _paused?.TrySetResult();
-                    _wakeUp.Wait();
-                }
-
-                continue;
-            }
-
-            // Cleared before the rings are looked at: a signal from here on makes another round.
-            Interlocked.Exchange(ref _woken, 0);
-            if (!opened)
-            {
-                opened = true;
-                Guard(static (service, channel) => service.OnOpened(channel));
-            }
-
-            TryDrainBacklog();
-            Guard(static (service, channel) => service.OnSignalled(channel));
-            _wakeUp.Wait();
+            End();
+            return WorkerRound.Ended;
         }
 
-        if (opened)
+        if (_pauseWanted)
+        {
+            _paused?.TrySetResult();
+            return WorkerRound.Done;
+        }
+
+        if (!_opened)
+        {
+            _opened = true;
+            Guard(static (service, channel) => service.OnOpened(channel));
+        }
+
+        TryDrainBacklog();
+        Guard(static (service, channel) => service.OnSignalled(channel));
+        return WorkerRound.Done;
+    }
+
+    private void End()
+    {
+        if (_opened)
         {
             Guard(static (service, channel) => service.OnClosed(channel));
         }
@@ -275,7 +267,6 @@ internal sealed class HostChannel : IVmBusChannel, IInspectable, IDisposable
 
         _host.OnClosed(this);
         _paused?.TrySetResult();
-        Dispose();
     }
 
     // A service that fails takes its own channel down, not the machine.

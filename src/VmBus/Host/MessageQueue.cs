@@ -3,7 +3,7 @@ using Vitro.Hypervisor.Tlfs.Synic;
 namespace Vitro.VmBus.Host;
 
 /// <summary>Messages the guest has posted and the host has not looked at: bounded, in order, allocated once.</summary>
-/// <remarks>Thread-safe: processors add, one thread takes.</remarks>
+/// <remarks>Thread-safe: processors add, one worker takes.</remarks>
 internal sealed class MessageQueue
 {
     internal const int Capacity = 256;

@@ -103,7 +103,11 @@ public sealed partial class VmBusHost
     {
         _open[open.ChannelId] = open;
         _signalPorts[open.ChannelId].Open = open;
-        _ports.TryBindEventPort(open.Channel.ConnectionId, open.SignalFile);
+        if (open.SignalFile is { } file)
+        {
+            _ports.TryBindEventPort(open.Channel.ConnectionId, file);
+        }
+
         open.Start(paused);
     }
 }

@@ -68,7 +68,7 @@ public sealed partial class VmBusHost
         }
         finally
         {
-            // Also after a failure: a channel closes on its own thread.
+            // Also after a failure: a channel is closed by its worker.
             foreach (var open in opened)
             {
                 Install(open, paused: true);

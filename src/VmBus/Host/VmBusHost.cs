@@ -13,9 +13,9 @@ namespace Vitro.VmBus.Host;
 /// The host's VMBus: connects the connection's state machine to the partition's SynIC ports, guest memory and services.
 /// </summary>
 /// <remarks>
-/// Guest messages are queued by the processors and taken in order by one thread. One lock guards the connection; it is
+/// Guest messages are queued by the processors and taken in order by one worker. One lock guards the connection; it is
 /// never held while a service is called. Services are stopped before the bus or after it, as the owner likes: a channel's
-/// thread calls its service only while the bus runs. Call <see cref="StopAsync"/> before <see cref="Dispose"/>.
+/// worker calls its service only while the bus runs. Call <see cref="StopAsync"/> before <see cref="Dispose"/>.
 /// </remarks>
 public sealed partial class VmBusHost : IVmBus, IVirtualDevice, IMessagePort, IDisposable
 {
@@ -26,19 +26,23 @@ public sealed partial class VmBusHost : IVmBus, IVirtualDevice, IMessagePort, ID
     private readonly VmBusConnection _connection;
     private readonly Lock _gate = new();
     private readonly MessageQueue _messages = new();
-    private readonly AutoResetEvent _messageWakeUp = new(initialState: false);
     private readonly GuestEventLimiter _violations = new();
     private readonly Dictionary<string, OfferHandle> _offers = new(StringComparer.Ordinal);
     private readonly Dictionary<uint, HostChannel> _open = [];
     private readonly Dictionary<uint, SignalPort> _signalPorts = [];
-    private Thread? _messageThread;
+    private volatile IVmBusWorker? _messageWorker;
     private TaskCompletionSource? _quiet;
     private volatile bool _running;
 
     /// <summary>Creates a bus with no offers and takes the partition's message connections.</summary>
-    public VmBusHost(ISynicPorts ports, GpaSpace memory, ILogger? logger = null)
+    /// <param name="ports">The partition's SynIC.</param>
+    /// <param name="memory">The partition's memory.</param>
+    /// <param name="logger">Where breaches of the protocol and failures of services are told.</param>
+    /// <param name="workers">Who does the bus's work; a thread for each channel when null.</param>
+    public VmBusHost(ISynicPorts ports, GpaSpace memory, ILogger? logger = null, IVmBusWorkers? workers = null)
     {
         _ports = ports;
+        Workers = workers ?? WorkerThreads.Instance;
         Memory = memory;
         Logger = logger ?? NullLogger.Instance;
         _connection = new VmBusConnection(new Actions(this), ports.VirtualProcessorCount);
@@ -62,6 +66,8 @@ public sealed partial class VmBusHost : IVmBus, IVirtualDevice, IMessagePort, ID
     }
 
     internal GpaSpace Memory { get; }
+
+    internal IVmBusWorkers Workers { get; }
 
     internal ILogger Logger { get; }
 
@@ -106,8 +112,9 @@ public sealed partial class VmBusHost : IVmBus, IVirtualDevice, IMessagePort, ID
         }
 
         _running = true;
-        _messageThread = new Thread(RunMessages) { IsBackground = true, Name = "vmbus-messages" };
-        _messageThread.Start();
+        var worker = Workers.Create("vmbus-messages", TakeMessages);
+        _messageWorker = worker;
+        worker.Start();
         lock (_gate)
         {
             foreach (var channel in _open.Values)
@@ -126,9 +133,9 @@ public sealed partial class VmBusHost : IVmBus, IVirtualDevice, IMessagePort, ID
         }
 
         _running = false;
-        _messageWakeUp.Set();
-        var thread = _messageThread!;
-        await Task.Run(thread.Join);
+        var worker = _messageWorker!;
+        worker.Wake();
+        await Task.Run(worker.Join);
         await WhenNothingCloses();
         Task[] paused;
         lock (_gate)
@@ -166,7 +173,7 @@ public sealed partial class VmBusHost : IVmBus, IVirtualDevice, IMessagePort, ID
             return HypercallStatus.InsufficientBuffers;
         }
 
-        _messageWakeUp.Set();
+        _messageWorker?.Wake();
         return HypercallStatus.Success;
     }
 
@@ -183,11 +190,9 @@ public sealed partial class VmBusHost : IVmBus, IVirtualDevice, IMessagePort, ID
         if (_running)
         {
             _running = false;
-            _messageWakeUp.Set();
-            _messageThread!.Join();
+            _messageWorker!.Wake();
+            _messageWorker.Join();
         }
-
-        _messageWakeUp.Dispose();
     }
 
     internal void OfferSubChannels(HostChannel channel, int count)
@@ -238,17 +243,20 @@ public sealed partial class VmBusHost : IVmBus, IVirtualDevice, IMessagePort, ID
 
     private const uint ChannelMessageSynicType = Protocol.ChannelMessage.SynicMessageType;
 
-    private void RunMessages()
+    private WorkerRound TakeMessages()
     {
         Span<byte> message = stackalloc byte[ISynicPorts.MaxPayload];
         while (_running)
         {
             // While the guest does not take its answers, its requests wait, and in the end its hypercall is told to retry.
-            var congested = _ports.GetQueuedMessageCount(_connection.MessageTargetVp, _connection.MessageTargetSint) > AnswerBacklogLimit;
-            if (congested || !_messages.TryTake(message, out var length))
+            if (_ports.GetQueuedMessageCount(_connection.MessageTargetVp, _connection.MessageTargetSint) > AnswerBacklogLimit)
             {
-                _messageWakeUp.WaitOne(congested ? 1 : Timeout.Infinite);
-                continue;
+                return WorkerRound.Again;
+            }
+
+            if (!_messages.TryTake(message, out var length))
+            {
+                return WorkerRound.Done;
             }
 
             lock (_gate)
@@ -256,6 +264,8 @@ public sealed partial class VmBusHost : IVmBus, IVirtualDevice, IMessagePort, ID
                 _connection.OnMessage(message[..length]);
             }
         }
+
+        return WorkerRound.Ended;
     }
 
     private Task WhenNothingCloses()
@@ -304,7 +314,7 @@ public sealed partial class VmBusHost : IVmBus, IVirtualDevice, IMessagePort, ID
         internal OfferedChannel Channel { get; set; } = channel;
     }
 
-    /// <summary>Wakes the channel's thread; signals to a closed channel go nowhere.</summary>
+    /// <summary>Wakes the channel's worker; signals to a closed channel go nowhere.</summary>
     private sealed class SignalPort : IEventPort
     {
         internal volatile HostChannel? Open;

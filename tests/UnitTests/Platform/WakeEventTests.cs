@@ -20,6 +20,16 @@ public sealed class WakeEventTests
     }
 
     [Fact]
+    public void A_wait_for_a_while_takes_a_wake_up_that_was_given()
+    {
+        using var wake = new WakeEvent();
+        Assert.False(wake.TryWait(milliseconds: 0));
+        wake.Set();
+        Assert.True(wake.TryWait(milliseconds: 30_000));
+        Assert.False(wake.TryWait(milliseconds: 0));
+    }
+
+    [Fact]
     public void Setting_one_that_was_taken_down_does_nothing()
     {
         var wake = new WakeEvent();
