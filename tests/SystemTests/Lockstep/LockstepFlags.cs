@@ -8,7 +8,7 @@ namespace Vitro.SystemTests.Lockstep;
 /// <summary>
 /// Arithmetic flags in which the machines differ at a place that both have come to, until instructions replace them. Such flags are the rule, for the
 /// translator leaves out those that it knows to be replaced, and instructions leave some undefined; one that an instruction reads for
-/// itself is a mistake, even when its branch goes the same way. AF is left out, since no 64-bit instruction reads it for itself.
+/// itself is a mistake, even when its branch goes the same way. AF is left out there, since no 64-bit instruction reads it for itself.
 /// </summary>
 internal sealed class LockstepFlags : CodeReader
 {
@@ -35,9 +35,7 @@ internal sealed class LockstepFlags : CodeReader
         var differing = LazyFlags.Get(first) ^ LazyFlags.Get(second);
         _differing = differing == 0 || (second->Mode & (uint)VpMode.Code64) == 0
             ? RflagsBits.None
-            : Compared & (Bit(differing, LazyFlags.Carry, RflagsBits.CF) | Bit(differing, LazyFlags.Parity, RflagsBits.PF)
-                | Bit(differing, LazyFlags.Zero, RflagsBits.ZF) | Bit(differing, LazyFlags.Sign, RflagsBits.SF)
-                | Bit(differing, LazyFlags.Overflow, RflagsBits.OF));
+            : Compared & OfRegister(differing);
     }
 
     /// <summary>The next instruction: what it reads wrongly, or null.</summary>
@@ -45,11 +43,7 @@ internal sealed class LockstepFlags : CodeReader
     /// <param name="code">Its bytes, and some behind it.</param>
     internal string? Follow(ulong address, ReadOnlySpan<byte> code)
     {
-        _length = Math.Min(code.Length, _code.Length);
-        code[.._length].CopyTo(_code);
-        _position = 0;
-        _decoder.IP = address;
-        _decoder.Decode(out var instruction);
+        Decode(address, code, out var instruction);
         var read = instruction.RflagsRead & Compared;
         Followed++;
 
@@ -62,6 +56,24 @@ internal sealed class LockstepFlags : CodeReader
         _differing &= ~instruction.RflagsModified;
         return null;
     }
+
+    /// <summary>Decodes an instruction.</summary>
+    /// <param name="address">Where it is.</param>
+    /// <param name="code">Its bytes, and some behind it.</param>
+    /// <param name="instruction">Invalid when the bytes are none.</param>
+    internal void Decode(ulong address, ReadOnlySpan<byte> code, out Instruction instruction)
+    {
+        _length = Math.Min(code.Length, _code.Length);
+        code[.._length].CopyTo(_code);
+        _position = 0;
+        _decoder.IP = address;
+        _decoder.Decode(out instruction);
+    }
+
+    /// <summary>The arithmetic flags of a flags register.</summary>
+    internal static RflagsBits OfRegister(ulong flags) =>
+        Bit((uint)flags, LazyFlags.Carry, RflagsBits.CF) | Bit((uint)flags, LazyFlags.Parity, RflagsBits.PF) | Bit((uint)flags, LazyFlags.Adjust, RflagsBits.AF)
+        | Bit((uint)flags, LazyFlags.Zero, RflagsBits.ZF) | Bit((uint)flags, LazyFlags.Sign, RflagsBits.SF) | Bit((uint)flags, LazyFlags.Overflow, RflagsBits.OF);
 
     private static RflagsBits Bit(uint flags, uint flag, RflagsBits bit) => (flags & flag) != 0 ? bit : RflagsBits.None;
 }

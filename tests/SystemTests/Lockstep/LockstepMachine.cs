@@ -1,4 +1,5 @@
 using System.Text;
+using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 using Vitro.Chipset;
 using Vitro.Configuration;
@@ -13,8 +14,8 @@ using Vitro.WorkerProcess;
 namespace Vitro.SystemTests.Lockstep;
 
 /// <summary>
-/// A machine that runs on the test's thread: time passes when the test says so, nothing in it happens on another thread, and of several
-/// processors one runs at a time, the one that the test chooses. It has the chipset and the hypervisor interface but no VMBus devices, whose hosts have threads of their own.
+/// A machine that runs on the test's thread: time passes and the VMBus works when the test says so, nothing in it happens on another thread,
+/// and of several processors one runs at a time, the one that the test chooses. It has all devices of a whole machine.
 /// </summary>
 internal sealed unsafe class LockstepMachine : IDisposable
 {
@@ -23,6 +24,9 @@ internal sealed unsafe class LockstepMachine : IDisposable
     private readonly VmClock _clock;
     private readonly GuestMemory _ram;
     private readonly SoftwarePartition _partition;
+    private readonly LockstepWorkers _workers = new();
+    private readonly SyntheticDevices _synthetic;
+    private readonly LockstepDisk[] _disks;
 
     internal LockstepMachine(VirtualMachineDefinition definition, IExecutionFactory execution)
     {
@@ -68,14 +72,29 @@ internal sealed unsafe class LockstepMachine : IDisposable
             execution);
         hypervisor.Attach(_partition);
         chipset.AttachProcessors(_partition.VirtualProcessors);
+        var withoutDisks = definition with { Disks = [] };
+        _synthetic = new SyntheticDevices(hypervisor.Ports, Gpa, _clock, withoutDisks, NullLogger.Instance, _workers);
+        _disks = [.. definition.Disks.Select(disk => new LockstepDisk(DiskFiles.Open(disk)))];
+        for (var lun = 0; lun < _disks.Length; lun++)
+        {
+            _synthetic.Storage.AddDisk(lun, _disks[lun]);
+        }
+
         BootImage.Load(definition, Gpa, chipset, _partition);
         chipset.Start();
         hypervisor.Start();
+        foreach (var device in _synthetic.Devices)
+        {
+            device.Start();
+        }
+
         Processor = _partition.Processors[0];
         Processor.EnterGuest();
     }
 
     internal GpaSpace Gpa { get; }
+
+    internal IReadOnlyList<LockstepDisk> Disks => _disks;
 
     internal ReadOnlySpan<SoftwareVirtualProcessor> Processors => _partition.Processors;
 
@@ -89,6 +108,9 @@ internal sealed unsafe class LockstepMachine : IDisposable
 
     /// <summary>Lets time pass; timers that fall due ask the processor for interrupts.</summary>
     internal void Advance(TimeSpan time) => _time.Advance(time);
+
+    /// <summary>Does what the guest and the clock have left the VMBus to do: requests are answered, disks read and written.</summary>
+    internal void Work() => _workers.Run();
 
     /// <summary>Whether a processor has instructions to execute, or may when it is served.</summary>
     internal bool HasWork(int processor)
@@ -137,11 +159,20 @@ internal sealed unsafe class LockstepMachine : IDisposable
     public void Dispose()
     {
         Processor.LeaveGuest();
+        Wait(_synthetic.DisposeAsync());
+        _workers.Run();
+        for (var lun = 0; lun < _disks.Length; lun++)
+        {
+            Wait(_disks[lun].DisposeAsync());
+        }
+
         _partition.Dispose();
         Gpa.Dispose();
         _ram.Dispose();
         _clock.Dispose();
     }
+
+    private static void Wait(ValueTask task) => task.AsTask().GetAwaiter().GetResult();
 
     // Without what gives each of the two another random number.
     private static CpuidTable Cpuid(HypervFeatures features)

@@ -14,7 +14,7 @@ namespace Vitro.SystemTests.Lockstep;
 /// <summary>
 /// Two machines of the same definition: the first runs translated code up to its next look at requests, the second interprets
 /// one instruction after the other until its registers are those of the first. Then time passes on both, by the instructions
-/// that the first has executed, and interrupts arrive on both at this same place. Several processors take turns, at the same places on both.
+/// that the first has executed, devices work, and interrupts arrive on both at this same place. Several processors take turns, at the same places on both.
 /// </summary>
 /// <remarks>
 /// General registers and RIP are compared each time, all other registers and memory now and then. The arithmetic flags are when an
@@ -28,7 +28,7 @@ internal sealed unsafe class LockstepRun : IDisposable
     private const ulong StateInterval = 1 << 16;
     private const int Margin = 4096;
     private const ulong Turn = 50;
-    private const int TraceLength = 24;
+    private const int TraceLength = 64;
     private const ulong FlagBits = LazyFlags.All;
 
     private readonly LockstepMachine _translated;
@@ -44,10 +44,13 @@ internal sealed unsafe class LockstepRun : IDisposable
     private ulong _unspent;
     private ulong _quanta;
 
-    internal LockstepRun(VirtualMachineDefinition definition)
+    /// <summary>Makes the two machines.</summary>
+    /// <param name="definition">What both are like.</param>
+    /// <param name="otherDisks">The second machine's disks, of the same content as the first's, which <paramref name="definition"/> names.</param>
+    internal LockstepRun(VirtualMachineDefinition definition, params IReadOnlyList<DiskDefinition> otherDisks)
     {
         _translated = new LockstepMachine(definition, new TranslatorFactory { CountsInstructions = true });
-        _interpreted = new LockstepMachine(definition, new InterpreterFactory());
+        _interpreted = new LockstepMachine(definition with { Disks = otherDisks }, new InterpreterFactory());
         _counted = new ulong[definition.ProcessorCount];
     }
 
@@ -67,6 +70,8 @@ internal sealed unsafe class LockstepRun : IDisposable
         var seen = 0;
         while (_steps < instructions)
         {
+            _translated.Work();
+            _interpreted.Work();
             if (!Choose())
             {
                 Advance(HaltedStep);
@@ -80,7 +85,7 @@ internal sealed unsafe class LockstepRun : IDisposable
                 return difference;
             }
 
-            if (++_quanta % StateInterval == 0 && CompareStates() is { } other)
+            if (++_quanta % StateInterval == 0 && (CompareStates() ?? CompareDisks()) is { } other)
             {
                 return other;
             }
@@ -95,7 +100,7 @@ internal sealed unsafe class LockstepRun : IDisposable
             }
         }
 
-        return CompareStates() ?? CompareMemory() ?? (Serial == _interpreted.Serial.ToString() ? null : "The serial ports differ.");
+        return CompareStates() ?? CompareMemory() ?? CompareDisks() ?? (Serial == _interpreted.Serial.ToString() ? null : "The serial ports differ.");
     }
 
     public void Dispose()
@@ -188,25 +193,30 @@ internal sealed unsafe class LockstepRun : IDisposable
     }
 
     /// <summary>
-    /// Whether all that differs are arithmetic flags in a register, behind an instruction that put them there: some instructions leave some
-    /// flags undefined. Then the interpreter goes on with the translator's.
+    /// Whether all that differs are arithmetic flags in registers, behind an instruction that put them there, and the instructions before it left
+    /// them undefined. Then the interpreter goes on with the translator's.
     /// </summary>
     private bool DiffersByFlags(ulong firstStep)
     {
         var first = _translated.State;
         var second = _interpreted.State;
+        var differing = 0UL;
         for (var i = 0; i < 16; i++)
         {
-            if (((first->Gpr[i] ^ second->Gpr[i]) & ~FlagBits) != 0)
-            {
-                return false;
-            }
+            differing |= first->Gpr[i] ^ second->Gpr[i];
         }
 
-        for (var step = Math.Max(firstStep, _steps - Math.Min(_steps, TraceLength)); step < _steps; step++)
+        if ((differing & ~FlagBits) != 0)
         {
-            var address = _trace[step % TraceLength];
-            if (CodeAt(_interpreted, address) is 0x9C or 0x9F || (CodeAt(_interpreted, address) == 0x0F && CodeAt(_interpreted, address + 1) == 0x05))
+            return false;
+        }
+
+        var oldest = _steps - Math.Min(_steps, TraceLength);
+        for (var step = Math.Max(firstStep, oldest); step < _steps; step++)
+        {
+            _flags.Decode(_trace[step % TraceLength], CodeOf(_trace[step % TraceLength]), out var storing);
+            if (storing.Mnemonic is Mnemonic.Pushf or Mnemonic.Pushfd or Mnemonic.Pushfq or Mnemonic.Syscall
+                && AreUndefined(LockstepFlags.OfRegister(differing), step, oldest))
             {
                 new ReadOnlySpan<ulong>(first->Gpr, 16).CopyTo(new Span<ulong>(second->Gpr, 16));
                 return true;
@@ -214,6 +224,29 @@ internal sealed unsafe class LockstepRun : IDisposable
         }
 
         return false;
+    }
+
+    // Whether some flags are as instructions before a step left them without saying how. What goes back beyond what is known is believed.
+    private bool AreUndefined(RflagsBits flags, ulong step, ulong oldest)
+    {
+        while (flags != RflagsBits.None && step-- > oldest)
+        {
+            _flags.Decode(_trace[step % TraceLength], CodeOf(_trace[step % TraceLength]), out var instruction);
+            if (instruction.Mnemonic is Mnemonic.Popf or Mnemonic.Popfd or Mnemonic.Popfq or Mnemonic.Iret or Mnemonic.Iretd or Mnemonic.Iretq or Mnemonic.Sysretq)
+            {
+                // They were judged when they were stored.
+                return true;
+            }
+
+            if ((instruction.RflagsModified & ~instruction.RflagsUndefined & flags) != 0)
+            {
+                return false;
+            }
+
+            flags &= ~instruction.RflagsModified;
+        }
+
+        return true;
     }
 
     private bool IsRepeated(ulong address)
@@ -238,8 +271,11 @@ internal sealed unsafe class LockstepRun : IDisposable
     private static byte* CodeAddress(LockstepMachine machine, ulong address)
     {
         var state = machine.State;
-        var privilege = (state->Mode & (uint)VpMode.User) != 0 ? MmuPrivilege.User : MmuPrivilege.Kernel;
-        var code = machine.Processor.Mmu.TryTranslate(address, MmuAccess.Fetch, privilege, out var translation) ? translation.Host : null;
+        var mmu = machine.Processor.Mmu;
+
+        // A program's page is none for the kernel, which looks at the code that has just entered it.
+        var code = mmu.TryTranslate(address, MmuAccess.Fetch, MmuPrivilege.User, out var translation)
+            || mmu.TryTranslate(address, MmuAccess.Fetch, MmuPrivilege.Kernel, out translation) ? translation.Host : null;
         state->FaultVector = -1;
         return code;
     }
@@ -341,6 +377,20 @@ internal sealed unsafe class LockstepRun : IDisposable
                 {
                     return $"After {_steps} instructions memory differs at 0x{at + (ulong)(i * 8):x}: translated {left[i]:x}, interpreted {right[i]:x}.";
                 }
+            }
+        }
+
+        return null;
+    }
+
+    private string? CompareDisks()
+    {
+        for (var lun = 0; lun < _translated.Disks.Count; lun++)
+        {
+            var (first, second) = (_translated.Disks[lun].Changes, _interpreted.Disks[lun].Changes);
+            if (first != second)
+            {
+                return $"After {_steps} instructions disk {lun} has other changes: translated {first}, interpreted {second}.";
             }
         }
 
