@@ -4,9 +4,9 @@ using Vitro.Hypervisor.Software.Emitter;
 namespace Vitro.Hypervisor.Software.Translator;
 
 /// <content>
-/// Remembered pages: where an access of a program is likely to stay in a page (the stack, places that are constants, addresses that a loop
-/// steps through), a copy of the page's TLB entry lies at a constant place in the state. It is found without computing an index, and a
-/// stub copies another entry when it is not the right one.
+/// Remembered pages: where an access of a program is likely to stay in a page (the stack, addresses that a loop steps through), a copy of
+/// the page's TLB entry lies at a constant place in the state. It is found without computing an index, and a stub copies another entry when
+/// it is not the right one. Addresses that are constants have their TLB entry at a constant place anyway.
 /// </content>
 internal unsafe ref partial struct BlockTranslator
 {
@@ -16,13 +16,14 @@ internal unsafe ref partial struct BlockTranslator
     // larger have some more, one for each 512 bytes.
     private const int FirstStackSlot = 0;
     private const int StackSlots = 8;
-    private const int FirstConstantSlot = FirstStackSlot + StackSlots;
-    private const int ConstantSlots = 16;
-    private const int FirstStrideSlot = FirstConstantSlot + (2 * ConstantSlots);
+    private const int FirstStrideSlot = FirstStackSlot + StackSlots;
     private const int StrideSlots = 8;
 
     // Where loads of the stack remember a page: nothing looks there.
     private const int UnusedSlot = VpState.PageSlotCount - 1;
+
+    // From here on, entries of the TLB itself: where the one of an address that is a constant lies in its set is one, too.
+    private const int FirstEntry = VpState.PageSlotCount;
 
     // mov rcx, [rsp + a displacement of 32 bits]
     private const int SlotLoadSize = 8;
@@ -75,10 +76,10 @@ internal unsafe ref partial struct BlockTranslator
         }
     }
 
-    // The remembered page that an access looks at first.
+    // The remembered page, or the entry, that an access looks at; a wrong entry would never have the page.
     private int SlotOf(DecodedInstruction* i, bool isStore)
     {
-        if (_block->Privilege == 0 || i->Segment >= 4)
+        if (i->Segment >= 4)
         {
             return NoSlot;
         }
@@ -86,8 +87,13 @@ internal unsafe ref partial struct BlockTranslator
         var isRelative = i->Base == DecodedInstruction.RipBase;
         if (isRelative || i->ModRmOffset == 0 || (i->Base == DecodedInstruction.NoRegister && i->Index == DecodedInstruction.NoRegister))
         {
-            var linear = (isRelative ? _linear : 0) + (ulong)i->Displacement;
-            return FirstConstantSlot + (isStore ? ConstantSlots : 0) + (int)((linear >> 12) & (ConstantSlots - 1));
+            var linear = ((isRelative ? _linear : 0) + (ulong)i->Displacement) & i->AddressMask;
+            return FirstEntry + (int)((linear >> 12) & (TlbEntry.SetSize - 1));
+        }
+
+        if (_block->Privilege == 0)
+        {
+            return NoSlot;
         }
 
         if (i->Base == 4 && i->Index == DecodedInstruction.NoRegister)
@@ -107,7 +113,13 @@ internal unsafe ref partial struct BlockTranslator
     // As EmitCheck, which see.
     private void EmitSlotCheck(ColdKind miss, int size, int slot)
     {
-        _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x2B, true, T0, HostRegister.Rsp, StateLayout.PageSlot(slot)); // sub
+        var set = PlaceOf(slot, IsStore(miss), out var place);
+        if (set == HostRegister.Rcx)
+        {
+            _c.Load64(HostRegister.Rcx, HostRegister.Rsp, IsStore(miss) ? StateLayout.StoreTlb : StateLayout.LoadTlb);
+        }
+
+        _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x2B, true, T0, set, place); // sub
         _c.Bytes(0x48, 0x81, 0xFF); // cmp rdi, 4096 - size
         _c.Int32(4096 - size);
         _c.Bytes(0x0F, 0x87); // ja
@@ -116,7 +128,27 @@ internal unsafe ref partial struct BlockTranslator
         cold->Slot = slot;
         cold->Size = size;
         _c.Int32(0);
-        _c.Load64(HostRegister.Rcx, HostRegister.Rsp, StateLayout.PageSlot(slot) + 8);
+        _c.Load64(HostRegister.Rcx, set, place + 8);
+    }
+
+    // The register and the distance from it at which an access finds a remembered page, or an entry of the TLB. The kernel's sets are not
+    // at constant places: RCX is to be the present one.
+    private readonly HostRegister PlaceOf(int slot, bool isStore, out int distance)
+    {
+        if (slot < FirstEntry)
+        {
+            distance = StateLayout.PageSlot(slot);
+            return HostRegister.Rsp;
+        }
+
+        distance = (slot - FirstEntry) * TlbEntry.Size;
+        if (_block->Privilege == 0)
+        {
+            return HostRegister.Rcx;
+        }
+
+        distance += StateLayout.UserTlb(isStore);
+        return HostRegister.Rsp;
     }
 
     // Another page is remembered, and RDI is less by its address: to the stub, which goes on behind the check or behind this.
@@ -128,7 +160,7 @@ internal unsafe ref partial struct BlockTranslator
         var record = (SlotRecord*)_c.Cursor;
         var place = StateLayout.PageSlot(cold->Slot);
         record->Slot = place;
-        record->Target = cold->Slot < FirstConstantSlot && !IsStore(cold->Kind) ? StateLayout.PageSlot(UnusedSlot) : place;
+        record->Target = cold->Slot < FirstStrideSlot && !IsStore(cold->Kind) ? StateLayout.PageSlot(UnusedSlot) : place;
         record->Limit = 4096 - cold->Size;
         record->Behind = (byte*)cold->Place + 4 + SlotLoadSize - (byte*)record;
         _c.Skip(sizeof(SlotRecord));
@@ -137,7 +169,12 @@ internal unsafe ref partial struct BlockTranslator
     // RDI becomes the linear address that missed.
     private void EmitMissedAddress(Cold* cold)
     {
-        if (cold->Slot != NoSlot)
+        if (cold->Slot >= FirstEntry)
+        {
+            var set = PlaceOf(cold->Slot, IsStore(cold->Kind), out var place);
+            _c.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x03, true, T0, set, place); // add
+        }
+        else if (cold->Slot != NoSlot)
         {
             EmitSlotFill(cold);
         }
