@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Vitro.Foundation;
 using Vitro.Hypervisor.Engine;
+using Vitro.Hypervisor.Software.Interpreter;
 using Vitro.Hypervisor.Software.Translator;
 
 namespace Vitro.Hypervisor.Software;
@@ -50,6 +51,7 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
         State->Features = CpuFeatureBits.Of(options.Cpuid);
         Mmu = new Mmu(this, State, options.Gpa, options.Intercepts);
         _cpuid = BuildCpuid(options);
+        Plain = new PlainInstructions(State);
         Core = partition.Execution.CreateCore(this);
         Reset();
     }
@@ -68,6 +70,9 @@ internal sealed unsafe partial class SoftwareVirtualProcessor : IVirtualProcesso
 
     /// <summary>Its memory side.</summary>
     public Mmu Mmu { get; }
+
+    /// <summary>Instructions of the translator's blocks that it needs decoded.</summary>
+    internal PlainInstructions Plain { get; }
 
     /// <summary>What executes its instructions.</summary>
     public IExecutionCore Core { get; }

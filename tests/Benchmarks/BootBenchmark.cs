@@ -154,7 +154,7 @@ internal static partial class BootBenchmark
     [GeneratedRegex("\"(processorCompile|compile)Milliseconds\":\"?(?<count>[0-9]+)", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex Compilation();
 
-    [GeneratedRegex("\"preparation_us\":\"?(?<count>[0-9]+)", RegexOptions.ExplicitCapture, 1000)]
+    [GeneratedRegex("\"translation_us\":\"?(?<count>[0-9]+)", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex Preparation();
 
     [GeneratedRegex("\"translated_instructions\":\"?(?<count>[0-9]+)", RegexOptions.ExplicitCapture, 1000)]

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Vitro.Hypervisor.Software.Decoding;
 
 /// <content>ModRM, SIB, displacements, immediates.</content>
@@ -10,6 +12,7 @@ internal static unsafe partial class Decoder
 
     private static ReadOnlySpan<byte> Index16 => [6, 7, 6, 7, None, None, None, None];
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void ReadModRm(ref Reader reader, DecodedInstruction* instruction, bool registerAlways)
     {
         instruction->ModRmOffset = (byte)(reader.Position - reader.Start);
@@ -68,6 +71,7 @@ internal static unsafe partial class Decoder
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void ReadAddress(ref Reader reader, DecodedInstruction* instruction, int mod, int rm)
     {
         if (rm == 4)

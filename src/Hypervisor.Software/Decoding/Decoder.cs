@@ -8,8 +8,8 @@ internal static unsafe partial class Decoder
     /// <summary>Longest legal instruction in bytes.</summary>
     public const int MaximumLength = 15;
 
-    // No path reads further than this before the length is checked.
-    private const int ReadAhead = 48;
+    /// <summary>Bytes that may be read, and no more are: then none is copied.</summary>
+    public const int ReadAhead = 48;
 
     /// <summary>
     /// Decodes one instruction.
@@ -243,7 +243,11 @@ internal static unsafe partial class Decoder
             legal = false;
         }
 
-        ReadImmediate(ref reader, immediate, instruction);
+        if (immediate != ImmediateKind.None)
+        {
+            ReadImmediate(ref reader, immediate, instruction);
+        }
+
         SetRegisterOffsets(instruction, (reader.Prefixes & Prefixes.Rex) != 0);
         var length = (int)(reader.Position - reader.Start);
         Complete(instruction, length);
@@ -256,6 +260,7 @@ internal static unsafe partial class Decoder
     }
 
     // Displacements and branch targets count from the block's start.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Complete(DecodedInstruction* instruction, int length)
     {
         instruction->Length = (byte)length;
@@ -271,6 +276,7 @@ internal static unsafe partial class Decoder
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void SetRegisterOffsets(DecodedInstruction* instruction, bool rex)
     {
         var regSize = instruction->OperandSize;
@@ -279,6 +285,7 @@ internal static unsafe partial class Decoder
         instruction->RmOffset = ByteOffset(instruction->Rm, rmSize == 1 && !rex);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static byte ByteOffset(int register, bool legacyByte) =>
         legacyByte && register is >= 4 and < 8 ? (byte)(((register - 4) * 8) + 1) : (byte)((register & 15) * 8);
 

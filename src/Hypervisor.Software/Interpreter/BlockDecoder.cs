@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Vid;
 
@@ -7,21 +8,25 @@ namespace Vitro.Hypervisor.Software.Interpreter;
 
 /// <summary>
 /// Makes blocks of the bytes at a linear address: where a block ends, what its instructions are to the translator or the
-/// interpreter, and blocks of one instruction across a page border. Called under the block cache's lock.
+/// interpreter, and blocks of one instruction across a page border. Called under the block cache's lock, but for what is static.
 /// </summary>
 internal sealed unsafe class BlockDecoder(SoftwarePartition partition) : IDisposable
 {
-    /// <summary>Most bytes of one block.</summary>
+    /// <summary>Most bytes of one block, and of what may be read behind it.</summary>
     public const int MaximumSize = (MaximumInstructions + 2) * 64;
 
-    private const int MaximumInstructions = 64;
+    /// <summary>Most instructions of one block.</summary>
+    public const int MaximumInstructions = 64;
+
+    private const int CopiedAtOnce = 64;
     private readonly byte* _window = (byte*)NativeMemory.AllocZeroed(64);
 
     /// <summary>
     /// Decodes the block at a linear address into <paramref name="place"/>, where <see cref="MaximumSize"/> bytes are free. Null after
-    /// raising the fault that fetching it gives. The pages it lies in are marked as holding code.
+    /// raising the fault that fetching it gives. The pages it lies in are marked as holding code. The instructions of a block of the translator
+    /// are the processor's afterwards (<see cref="PlainInstructions"/>), with <paramref name="emptied"/>.
     /// </summary>
-    public CodeBlock* Decode(SoftwareVirtualProcessor vp, ulong linear, uint mode, byte* place)
+    public CodeBlock* Decode(SoftwareVirtualProcessor vp, ulong linear, uint mode, byte* place, ulong emptied)
     {
         if (!vp.Mmu.TryTranslateFetch(linear, out var first))
         {
@@ -36,15 +41,25 @@ internal sealed unsafe class BlockDecoder(SoftwarePartition partition) : IDispos
 
         var block = (CodeBlock*)place;
         *block = default;
-        var instructions = CodeBlock.Instructions(block);
+        var isPlain = (mode & CodeCache.Plain) != 0;
+        var instructions = isPlain ? vp.Plain.Begin() : CodeBlock.Instructions(block);
+        var code = isPlain ? CodeBlock.Bytes(block) : first.Host;
+        var copied = 0;
         var inPage = (int)(GuestMemory.PageSize - (linear & 0xFFF));
         var maximum = (mode & ((uint)VpMode.Stepping | CodeCache.SingleInstruction)) != 0 ? 1 : MaximumInstructions;
         var offset = 0;
         var count = 0;
         while (count < maximum && offset < inPage)
         {
+            while (isPlain && copied < inPage && copied < offset + Decoder.ReadAhead)
+            {
+                var size = Math.Min(CopiedAtOnce, inPage - copied);
+                Unsafe.CopyBlockUnaligned(code + copied, first.Host + copied, (uint)size);
+                copied += size;
+            }
+
             var instruction = instructions + count;
-            var status = Decoder.Decode(first.Host + offset, inPage - offset, (VpMode)mode, offset, instruction);
+            var status = Decoder.Decode(code + offset, inPage - offset, (VpMode)mode, offset, instruction);
             if (status == DecodeStatus.NeedMore)
             {
                 if (count > 0)
@@ -52,7 +67,7 @@ internal sealed unsafe class BlockDecoder(SoftwarePartition partition) : IDispos
                     break;
                 }
 
-                return DecodeAcross(vp, linear, mode, first, block);
+                return DecodeAcross(vp, linear, mode, first, block, emptied);
             }
 
             count++;
@@ -62,7 +77,7 @@ internal sealed unsafe class BlockDecoder(SoftwarePartition partition) : IDispos
             }
 
             FeatureGate.Apply(instruction, vp.State->Features);
-            if ((mode & CodeCache.Plain) == 0)
+            if (!isPlain)
             {
                 HandlerSelection.Select(instruction, (VpMode)mode);
                 MarkLinkable(instruction, (int)(linear & 0xFFF));
@@ -79,7 +94,26 @@ internal sealed unsafe class BlockDecoder(SoftwarePartition partition) : IDispos
             }
         }
 
+        if (isPlain)
+        {
+            vp.Plain.Complete(block, emptied);
+        }
+
         return Complete(block, first, mode, offset, count);
+    }
+
+    /// <summary>
+    /// Decodes an instruction of a block of the translator once more, which begins so many bytes behind the block's start. Any thread that holds
+    /// the block, without the lock.
+    /// </summary>
+    public static void DecodeAgain(CodeBlock* block, int offset, CpuFeatures features, DecodedInstruction* instruction)
+    {
+        if (Decoder.Decode(CodeBlock.Bytes(block) + offset, Decoder.ReadAhead, (VpMode)block->Mode, offset, instruction) == DecodeStatus.TooLong)
+        {
+            MarkTooLong(instruction);
+        }
+
+        FeatureGate.Apply(instruction, features);
     }
 
     /// <summary>The linear address of the page behind one's, in the present mode.</summary>
@@ -109,7 +143,7 @@ internal sealed unsafe class BlockDecoder(SoftwarePartition partition) : IDispos
     }
 
     // The first instruction lies across a page border: a block of its own.
-    private CodeBlock* DecodeAcross(SoftwareVirtualProcessor vp, ulong linear, uint mode, in Translation first, CodeBlock* block)
+    private CodeBlock* DecodeAcross(SoftwareVirtualProcessor vp, ulong linear, uint mode, in Translation first, CodeBlock* block, ulong emptied)
     {
         var inPage = (int)(GuestMemory.PageSize - (linear & 0xFFF));
         if (!vp.Mmu.TryTranslateFetch(NextPage(vp, linear), out var second))
@@ -124,14 +158,20 @@ internal sealed unsafe class BlockDecoder(SoftwarePartition partition) : IDispos
 
         Unsafe.CopyBlockUnaligned(_window, first.Host, (uint)inPage);
         Unsafe.CopyBlockUnaligned(_window + inPage, second.Host, (uint)(32 - inPage));
-        var instruction = CodeBlock.Instructions(block);
+        var isPlain = (mode & CodeCache.Plain) != 0;
+        var instruction = isPlain ? vp.Plain.Begin() : CodeBlock.Instructions(block);
         if (Decoder.Decode(_window, 32, (VpMode)mode, 0, instruction) == DecodeStatus.TooLong)
         {
             MarkTooLong(instruction);
         }
 
         FeatureGate.Apply(instruction, vp.State->Features);
-        if ((mode & CodeCache.Plain) == 0)
+        if (isPlain)
+        {
+            Unsafe.CopyBlockUnaligned(CodeBlock.Bytes(block), _window, instruction->Length);
+            vp.Plain.Complete(block, emptied);
+        }
+        else
         {
             HandlerSelection.Select(instruction, (VpMode)mode);
         }

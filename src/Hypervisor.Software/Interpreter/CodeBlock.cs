@@ -4,7 +4,10 @@ using Vitro.Hypervisor.Software.Translator;
 
 namespace Vitro.Hypervisor.Software.Interpreter;
 
-/// <summary>A run of decoded instructions; they follow the header in memory, and behind those of the interpreter lies a BlockEnd.</summary>
+/// <summary>
+/// A run of instructions. Behind the header of a block of the interpreter they lie decoded, and then a BlockEnd; behind that of the translator's
+/// (<see cref="CodeCache.Plain"/>), which needs them once, the bytes that they were decoded from.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct CodeBlock
 {
@@ -22,6 +25,9 @@ internal unsafe struct CodeBlock
 
     /// <summary>How many translations there are.</summary>
     public byte TranslationCount;
+
+    /// <summary>How often a block of the translator was interpreted before it was worth a translation. Roughly: written by any processor, without a lock.</summary>
+    public byte Runs;
 
     /// <summary>Block behind a branch not taken or the block's end, when it lies in the same page.</summary>
     public CodeBlock* FallThrough;
@@ -46,8 +52,12 @@ internal unsafe struct CodeBlock
     public TranslatedBlock* Translations;
 
     /// <summary>Where the block ends.</summary>
-    public static byte* End(CodeBlock* block) => (byte*)(Instructions(block) + block->Count + ((block->Mode & CodeCache.Plain) == 0 ? 1 : 0));
+    public static byte* End(CodeBlock* block) =>
+        (block->Mode & CodeCache.Plain) == 0 ? (byte*)(Instructions(block) + block->Count + 1) : Bytes(block) + ((block->Length + 7) & ~7);
 
-    /// <summary>The first instruction.</summary>
+    /// <summary>The bytes of a block of the translator; what lies behind its end may be read.</summary>
+    public static byte* Bytes(CodeBlock* block) => (byte*)(block + 1);
+
+    /// <summary>The first instruction of a block of the interpreter.</summary>
     public static DecodedInstruction* Instructions(CodeBlock* block) => (DecodedInstruction*)(block + 1);
 }

@@ -117,6 +117,5 @@ internal sealed unsafe partial class CodeCache
     private void ForgetAll()
     {
         new Span<nint>(_buckets, BucketCount).Clear();
-        new Span<nint>(_front, FrontSize).Clear();
     }
 }

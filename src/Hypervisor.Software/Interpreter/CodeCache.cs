@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics.X86;
 using Vitro.Foundation;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Translator;
@@ -33,8 +32,10 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     /// </summary>
     public const uint Plain = 1u << 30;
 
-    private const int FrontSize = 1 << 17;
-    private const int BucketCount = 1 << 19;
+    // A page's blocks share a group of buckets, one for every 16 bytes: code that follows other code is looked up in memory that was touched for that.
+    private const int GroupBits = 11;
+    private const int BucketBits = 8;
+    private const int BucketCount = 1 << (GroupBits + BucketBits);
     private const int InterpreterSegments = 32;
 
     // Reading the clock takes a twentieth of what it measures: it is read for one block in so many.
@@ -42,14 +43,14 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
 
     private readonly SoftwarePartition _partition;
     private readonly Lock _gate = new();
-    private readonly CodeBlock** _front;
     private readonly CodeBlock** _buckets;
     private readonly BlockDecoder _decoder;
     private readonly CodePages _pages = new();
     private readonly List<nint> _stored = [];
     private readonly HashSet<ulong> _touched = [];
     private readonly CodeArena _arena;
-    private long _preparationTicks;
+    private long _decodingTicks;
+    private long _translationTicks;
 
     /// <summary>Creates an empty cache, over a translator or for the interpreter alone.</summary>
     public CodeCache(SoftwarePartition partition, BlockTranslations? translations = null)
@@ -57,7 +58,6 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
         _partition = partition;
         Translations = translations;
         _arena = new CodeArena(translations?.Segments ?? InterpreterSegments);
-        _front = (CodeBlock**)BackedMemory.AllocateZeroed((nuint)FrontSize * (nuint)sizeof(CodeBlock*));
         _buckets = (CodeBlock**)BackedMemory.AllocateZeroed((nuint)BucketCount * (nuint)sizeof(CodeBlock*));
         _decoder = new BlockDecoder(partition);
     }
@@ -71,13 +71,13 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     /// <summary>Instructions in them.</summary>
     public ulong Instructions { get; private set; }
 
-    /// <summary>
-    /// What decoding took, and translating where there is a translator, by what one block in sixteen took: the time of day, not the
-    /// processor's.
-    /// </summary>
-    public TimeSpan PreparationTime => Stopwatch.GetElapsedTime(0, _preparationTicks);
+    /// <summary>What decoding took, by what one block in sixteen took: the time of day, not the processor's.</summary>
+    public TimeSpan DecodingTime => Stopwatch.GetElapsedTime(0, _decodingTicks);
 
-    /// <summary>Lookups that the front table did not answer, roughly: counted without a lock.</summary>
+    /// <summary>The same of translating, for which blocks that were decoded to be interpreted are decoded once more.</summary>
+    public TimeSpan TranslationTime => Stopwatch.GetElapsedTime(0, _translationTicks);
+
+    /// <summary>Lookups that found no block of one page, roughly: counted without a lock.</summary>
     public ulong SlowLookups { get; private set; }
 
     /// <summary>Direct branches linked to their target.</summary>
@@ -92,17 +92,18 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     /// <summary>How long emptying a segment has kept all processors waiting at most.</summary>
     public TimeSpan LongestEviction { get; private set; }
 
-    /// <summary>Finds a live block by the host address of its first byte, or null. Any thread.</summary>
+    /// <summary>Finds a live block of one page by the host address of its first byte, or null. Any thread.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public CodeBlock* Find(byte* hostPc, uint mode)
     {
-        var block = _front[FrontIndex(hostPc)];
-        return block != null && block->HostPc == hostPc && block->Mode == mode ? block : null;
-    }
+        var block = _buckets[BucketIndex(hostPc)];
+        while (block != null && (block->HostPc != hostPc || block->Mode != mode || block->SecondHost != null))
+        {
+            block = block->HashNext;
+        }
 
-    /// <summary>Says that a block is about to be looked up: what tells that there is none is mostly in none of the host's caches.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Prefetch(byte* hostPc, uint mode) => Sse.Prefetch0(_buckets + BucketIndex(hostPc, mode));
+        return block;
+    }
 
     /// <summary>
     /// Finds or decodes the block at a linear address. Null after raising the fault that fetching it gives, RIP being the
@@ -116,13 +117,12 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
             return null;
         }
 
-        for (var block = _buckets[BucketIndex(first.Host, mode)]; block != null; block = block->HashNext)
+        for (var block = _buckets[BucketIndex(first.Host)]; block != null; block = block->HashNext)
         {
             if (block->HostPc == first.Host && block->Mode == mode)
             {
                 if (block->SecondHost == null)
                 {
-                    _front[FrontIndex(first.Host)] = block;
                     return block;
                 }
 
@@ -183,9 +183,9 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
             }
             else
             {
-                var start = Stopwatch.GetTimestamp();
-                translated = Translations.Translate(vp, block, linear, isWindowless, out var hasRetired);
-                _preparationTicks += Stopwatch.GetTimestamp() - start;
+                var start = BeginTiming(Translations.Translated);
+                translated = Translations.Translate(vp, block, vp.Plain.Of(block, Emptied), linear, isWindowless, out var hasRetired);
+                EndTiming(start, ref _translationTicks);
                 if (hasRetired)
                 {
                     UnlinkPage(block->Gpa >> 12);
@@ -322,9 +322,10 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     {
         node.Value("blocks", (long)Decoded);
         node.Value("instructions", (long)Instructions);
-        node.Value("preparation_us", (long)PreparationTime.TotalMicroseconds);
+        node.Value("decoding_us", (long)DecodingTime.TotalMicroseconds);
         if (Translations != null)
         {
+            node.Value("translation_us", (long)TranslationTime.TotalMicroseconds);
             node.Value("translations", (long)Translations.Translated);
             node.Value("translated_instructions", (long)Translations.Instructions);
         }
@@ -339,17 +340,15 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     /// <inheritdoc/>
     public void Dispose()
     {
-        BackedMemory.FreeZeroed(_front, (nuint)FrontSize * (nuint)sizeof(CodeBlock*));
         BackedMemory.FreeZeroed(_buckets, (nuint)BucketCount * (nuint)sizeof(CodeBlock*));
         _decoder.Dispose();
         _arena.Dispose();
         Translations?.Dispose();
     }
 
-    private static int FrontIndex(byte* hostPc) => (int)((ulong)hostPc ^ ((ulong)hostPc >> 17)) & (FrontSize - 1);
-
-    private static uint BucketIndex(byte* hostPc, uint mode) =>
-        (uint)((((ulong)hostPc + mode) * 0x9E37_79B9_7F4A_7C15) >> 40) & (BucketCount - 1);
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static uint BucketIndex(byte* hostPc) =>
+        ((uint)((((ulong)hostPc >> 12) * 0x9E37_79B9_7F4A_7C15) >> (64 - GroupBits)) << BucketBits) | ((uint)hostPc >> 4 & ((1 << BucketBits) - 1));
 
     // A processor that waits for the lock must not keep others waiting for it.
     private void Enter(SoftwareVirtualProcessor vp)
@@ -380,7 +379,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
         }
 
         var start = BeginTiming(Decoded);
-        var block = _decoder.Decode(vp, linear, mode, _arena.Free);
+        var block = _decoder.Decode(vp, linear, mode, _arena.Free, Emptied);
         if (block == null)
         {
             return null;
@@ -392,28 +391,23 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
             _pages.Add(block);
         }
 
-        var bucket = BucketIndex(block->HostPc, mode);
+        var bucket = BucketIndex(block->HostPc);
         block->HashNext = _buckets[bucket];
         Volatile.Write(ref *(nint*)&_buckets[bucket], (nint)block);
-        if (block->SecondHost == null)
-        {
-            _front[FrontIndex(block->HostPc)] = block;
-        }
-
         Decoded++;
         Instructions += (uint)block->Count;
-        EndTiming(start);
+        EndTiming(start, ref _decodingTicks);
         return block;
     }
 
     // Zero for a block that is not timed.
     private static long BeginTiming(ulong number) => number % TimedInterval == 0 ? Stopwatch.GetTimestamp() : 0;
 
-    private void EndTiming(long start)
+    private static void EndTiming(long start, ref long ticks)
     {
         if (start != 0)
         {
-            _preparationTicks += TimedInterval * (Stopwatch.GetTimestamp() - start);
+            ticks += TimedInterval * (Stopwatch.GetTimestamp() - start);
         }
     }
 
@@ -460,13 +454,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     private void Kill(CodeBlock* block)
     {
         Dropped++;
-        ref var front = ref _front[FrontIndex(block->HostPc)];
-        if (front == block)
-        {
-            front = null;
-        }
-
-        var slot = &_buckets[BucketIndex(block->HostPc, block->Mode)];
+        var slot = &_buckets[BucketIndex(block->HostPc)];
         while (*slot != null && *slot != block)
         {
             slot = &(*slot)->HashNext;
@@ -484,7 +472,12 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
 
     private static void Unlink(CodeBlock* block)
     {
-        BlockTranslations.Unlink(block);
+        if ((block->Mode & Plain) != 0)
+        {
+            BlockTranslations.Unlink(block);
+            return;
+        }
+
         block->FallThrough = null;
         var last = CodeBlock.Instructions(block) + block->Count - 1;
         if (last->Operation is Operation.Jcc or Operation.Jmp or Operation.Call)

@@ -1,4 +1,5 @@
 using System.Runtime.Intrinsics.X86;
+using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Emitter;
 using Vitro.Hypervisor.Software.Interpreter;
 using Vitro.Hypervisor.Vid;
@@ -30,8 +31,10 @@ internal sealed unsafe class BlockTranslations : IDisposable
     private const int PopulatedAtOnce = 128 << 10;
     private const int PopulatedAhead = 8 << 10;
     private const int MaximumVersions = 32;
-    private const int IndexBits = 19;
-    private const int IndexSize = 1 << IndexBits;
+    // As for the block cache's buckets, by linear address.
+    private const int GroupBits = 11;
+    private const int BucketBits = 8;
+    private const int IndexSize = 1 << (GroupBits + BucketBits);
 
     private readonly ExecutableMemory _memory;
     private readonly byte* _scratch;
@@ -56,9 +59,11 @@ internal sealed unsafe class BlockTranslations : IDisposable
     /// <param name="translated">Only blocks whose hash is in this range are translated.</param>
     /// <param name="size">Bytes of the code memory, at least 1 MiB.</param>
     /// <param name="countsInstructions">Whether blocks keep <see cref="VpState.InstructionCount"/>.</param>
-    public BlockTranslations(HashRange translated, int size, bool countsInstructions = false)
+    /// <param name="interpretedRuns">How often a block is interpreted before it is translated.</param>
+    public BlockTranslations(HashRange translated, int size, bool countsInstructions = false, int interpretedRuns = 0)
     {
         CountsInstructions = countsInstructions;
+        InterpretedRuns = interpretedRuns;
         Segments = Math.Clamp(size / SegmentSize, 4, 256);
         _newest = new TranslatedBlock*[Segments];
 
@@ -166,6 +171,9 @@ internal sealed unsafe class BlockTranslations : IDisposable
     /// <summary>Whether blocks keep <see cref="VpState.InstructionCount"/>.</summary>
     public bool CountsInstructions { get; }
 
+    /// <summary>How often a block is interpreted before it is translated.</summary>
+    public int InterpretedRuns { get; }
+
     /// <summary>Blocks translated so far.</summary>
     public ulong Translated { get; private set; }
 
@@ -183,7 +191,12 @@ internal sealed unsafe class BlockTranslations : IDisposable
     {
         // Most blocks have one, which is found there without a look at the index, whose memory is seldom in the host's caches.
         var first = (TranslatedBlock*)Volatile.Read(ref *(nint*)&block->Translations);
-        if (first != null && first->Linear == linear && first->Privilege == privilege && first->IsWindowless == isWindowless && !first->IsRetired)
+        if (first == null)
+        {
+            return null;
+        }
+
+        if (first->Linear == linear && first->Privilege == privilege && first->IsWindowless == isWindowless && !first->IsRetired)
         {
             return first;
         }
@@ -214,7 +227,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
         return null;
     }
 
-    /// <summary>Says that <see cref="Find(CodeBlock*, ulong, uint, bool)"/> is about to be called for a linear address: what it looks at is mostly in no cache.</summary>
+    /// <summary>Says that translations of a linear address are about to be looked up, or one entered: what that touches is mostly in no cache.</summary>
     public void Prefetch(ulong linear) => Sse.Prefetch0(Bucket(linear));
 
     /// <summary>The newest translation of a segment, which leads to the others by <see cref="TranslatedBlock.SegmentNext"/>; or null.</summary>
@@ -224,7 +237,8 @@ internal sealed unsafe class BlockTranslations : IDisposable
     /// Translates a block; null when its address is not to be translated. With <paramref name="hasRetired"/> an older translation of it is given
     /// up: the branches of its page are to be unlinked.
     /// </summary>
-    public TranslatedBlock* Translate(SoftwareVirtualProcessor vp, CodeBlock* block, ulong linear, bool isWindowless, out bool hasRetired)
+    public TranslatedBlock* Translate(
+        SoftwareVirtualProcessor vp, CodeBlock* block, DecodedInstruction* instructions, ulong linear, bool isWindowless, out bool hasRetired)
     {
         hasRetired = false;
         if (!_translated.Contains(block) || vp.Partition.Options.Gpa.PageFlags(block->Gpa) == null)
@@ -233,6 +247,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
         }
 
         var privilege = (vp.State->Mode & (uint)VpMode.User) != 0 ? 1u : 0;
+        Prefetch(linear);
         var known = Find(block, linear, privilege, isWindowless);
         if (known != null)
         {
@@ -244,7 +259,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
         var translator = new BlockTranslator(
             this, new CodeEmitter(_memory, _free, LargestBlock), new CodeEmitter(_memory, _coldFree, LargestBlock), _scratch, vp.State);
         var adjoins = !isWindowless && IsNextAfter(_newest[_segment], block, linear, privilege);
-        var translated = translator.Translate(block, linear, privilege, isWindowless, adjoins, _memory.Executable - _memory.Writable);
+        var translated = translator.Translate(block, instructions, linear, privilege, isWindowless, adjoins, _memory.Executable - _memory.Writable);
         translated->Mapping = block->SecondHost == null ? _farLinks.MappingOf(linear, block->HostPc) : 0;
         _free = (int)(translator.End - _memory.Writable);
         _coldFree = (int)(translator.ColdEnd - _memory.Writable);
@@ -395,17 +410,25 @@ internal sealed unsafe class BlockTranslations : IDisposable
 
     private void Kill(TranslatedBlock* version)
     {
-        version->IsRetired = true;
+        version->Retire();
         FarLinks.Undo(version);
         var bucket = Bucket(version->Linear);
-        while (*bucket != null && *bucket != version)
-        {
-            bucket = &(*bucket)->IndexNext;
-        }
-
         if (*bucket == version)
         {
             Volatile.Write(ref *(nint*)bucket, (nint)version->IndexNext);
+        }
+        else
+        {
+            var before = *bucket;
+            while (before != null && before->IndexNext != version)
+            {
+                before = before->IndexNext;
+            }
+
+            if (before != null)
+            {
+                before->IndexNext = version->IndexNext;
+            }
         }
 
         // The entry begins with a five-byte NOP in an aligned word, for a jump to take its place at once.
@@ -424,7 +447,8 @@ internal sealed unsafe class BlockTranslations : IDisposable
         Kill(oldest);
     }
 
-    private TranslatedBlock** Bucket(ulong linear) => _index + (uint)((linear * 0x9E37_79B9_7F4A_7C15) >> (64 - IndexBits));
+    private TranslatedBlock** Bucket(ulong linear) =>
+        _index + (((uint)(((linear >> 12) * 0x9E37_79B9_7F4A_7C15) >> (64 - GroupBits)) << BucketBits) | ((uint)linear >> 4 & ((1 << BucketBits) - 1)));
 
     // Most blocks are far smaller than what is kept ready.
     private void Populate(ref int populated, int free, int limit)

@@ -19,26 +19,55 @@ internal unsafe ref partial struct BlockTranslator
         _c.Int32(0);
     }
 
-    // lea rdi, [record]; jmp leave; record. Resume counts from the start of this sequence.
-    private void EmitRecordExit(ExitKind kind, ushort index, byte* start, int resume)
+    // lea rdi, [record]; jmp leave; record.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private ExitRecord* EmitRecordExit(ExitKind kind, int offset)
+    {
+        EmitToRecord(_owner.Leave);
+        return BeginRecord(kind, offset, ExitRecord.ShortSize);
+    }
+
+    // lea rdi, [record, which follows]; jmp stub.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void EmitToRecord(byte* stub)
     {
         _c.Bytes(0x48, 0x8D, 0x3D);
         _c.Int32(5);
+        EmitJump(stub);
+    }
+
+    // lea rdi, [the block, which begins with this exit's record]; jmp leave.
+    private void EmitToRequest()
+    {
+        _c.Bytes(0x48, 0x8D, 0x3D);
+        _c.Int32((int)((byte*)_block - (_c.Cursor + 4)));
         EmitJump(_owner.Leave);
-        EmitRecord(kind, index, resume == 0 ? null : start + resume);
+    }
+
+    // A record of so many bytes, for the instruction at an offset.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private ExitRecord* BeginRecord(ExitKind kind, int offset, int size)
+    {
+        var record = (ExitRecord*)_c.Cursor;
+        Mark(record, kind, offset);
+        record->Resume = 0;
+        _c.Skip(size);
+        return record;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void EmitRecord(ExitKind kind, ushort index, byte* resume, byte* retry = null)
+    private readonly void Mark(ExitRecord* record, ExitKind kind, int offset)
     {
-        var record = (ExitRecord*)_c.Cursor;
-        record->FromBlock = (int)((byte*)record - (byte*)_block);
-        record->Kind = kind;
-        record->Index = index;
-        record->Resume = resume == null ? 0 : (int)(resume - (byte*)record);
-        record->Retry = retry == null ? 0 : (int)(retry - (byte*)record);
-        _c.Skip(sizeof(ExitRecord));
+        Debug.Assert((byte*)record - (byte*)_block is > 0 and <= ushort.MaxValue);
+        record->FromBlock = (ushort)((byte*)record - (byte*)_block);
+        record->Set(kind, offset);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int Distance(ExitRecord* record, byte* place) => (int)(place - (byte*)record);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly int OffsetOf(int index) => (_instructions + index)->Offset;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void EmitJump(byte* executableTarget)
@@ -64,12 +93,11 @@ internal unsafe ref partial struct BlockTranslator
         for (var n = 0; n < _coldCount; n++)
         {
             var cold = _colds + n;
-            var distance = (int)(_c.Cursor - ((byte*)cold->Place + 4));
-            *cold->Place = distance;
+            *cold->Place = (int)(_c.Cursor - ((byte*)cold->Place + 4));
             switch (cold->Kind)
             {
                 case ColdKind.Request:
-                    EmitRecordExit(ExitKind.Request, 0, _c.Cursor, 0);
+                    EmitToRequest();
                     break;
                 case ColdKind.Interpret:
                     EmitInterpretCold(cold);
@@ -87,14 +115,13 @@ internal unsafe ref partial struct BlockTranslator
                     EmitVectorsCold(cold);
                     break;
                 case ColdKind.Taken:
-                    EmitRecordExit(ExitKind.Taken, (ushort)cold->Index, _c.Cursor, 0);
-                    _block->Taken = cold->Place;
-                    _block->TakenUnlinked = distance;
+                    _block->SetTaken(cold->Place, _c.Cursor);
+                    EmitRecordExit(ExitKind.Taken, 0)->Resume = (int)(_instructions + cold->Index)->Immediate;
                     break;
                 case ColdKind.FallThrough:
-                    EmitRecordExit(ExitKind.FallThrough, (ushort)cold->Index, _c.Cursor, 0);
-                    _block->FallThrough = cold->Place;
-                    _block->FallThroughUnlinked = distance;
+                    var end = _instructions + cold->Index;
+                    _block->SetFallThrough(cold->Place, _c.Cursor);
+                    EmitRecordExit(ExitKind.FallThrough, 0)->Resume = end->Offset + end->Length;
                     break;
                 case ColdKind.FarTaken:
                     EmitFarBranch(cold->Index, isTaken: true);
@@ -138,13 +165,10 @@ internal unsafe ref partial struct BlockTranslator
         var jump = cold->Place;
         var place = (int*)((byte*)jump + 5 - FarLink.JumpDistance);
         *(place + (FarLink.JumpDistance / 4)) = *jump - 5;
-        _c.Bytes(0x48, 0x8D, 0x3D);
-        _c.Int32(5);
-        EmitJump(_owner.LeaveFar(_block->Privilege));
+        EmitToRecord(_owner.LeaveFar(_block->Privilege));
         var link = (FarLink*)_c.Cursor;
         *link = default;
-        link->FromBlock = (int)((byte*)link - (byte*)_block);
-        link->Kind = ExitKind.Far;
+        Mark((ExitRecord*)link, ExitKind.Far, 0);
         link->Target = target;
         link->Place = place;
         link->NextLeaving = _block->Leaving;

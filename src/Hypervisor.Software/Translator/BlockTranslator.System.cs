@@ -101,15 +101,12 @@ internal unsafe ref partial struct BlockTranslator
             EmitConstant(T1, AddressOf((ulong)(i->Offset + i->Length)));
         }
 
-        _c.Bytes(0x48, 0x8D, 0x3D); // lea rdi, [record]
-        _c.Int32(5);
-        EmitJump(i->Operation switch
+        _ = EmitToRecordApart(i->Operation switch
         {
             Operation.Syscall => _owner.Syscall,
             Operation.Sysret => _owner.Sysret,
             _ => _owner.Iret,
         });
-        EmitRecord(ExitKind.Interpret, (ushort)_index, resume: null);
     }
 
     private void EmitReadTsc(DecodedInstruction* i)
@@ -121,19 +118,28 @@ internal unsafe ref partial struct BlockTranslator
         }
 
         RestoreFlags(scratchFree: true);
-        _c.Bytes(0x48, 0x8D, 0x3D); // lea rdi, [record]
-        _c.Int32(5);
-        EmitJump(_owner.ReadTsc);
-        var record = (ExitRecord*)_c.Cursor;
-        EmitRecord(ExitKind.Interpret, (ushort)_index, resume: null);
-        record->Retry = (int)(_c.Cursor - (byte*)record);
+        var record = EmitToRecordApart(_owner.ReadTsc);
+        record->Retry = Distance(record, _c.Cursor);
         if (i->Operation == Operation.Rdtscp)
         {
             _c.Load64((HostRegister)HomeOf(1), HostRegister.Rsp, StateLayout.TscAux);
         }
 
         // The interpreter has done all of it.
-        record->Resume = (int)(_c.Cursor - (byte*)record);
+        record->Resume = Distance(record, _c.Cursor);
+    }
+
+    // lea rdi, [record, which lies among what is seldom executed]; jmp stub. The present instruction is to be interpreted, if the stub cannot do it.
+    private ExitRecord* EmitToRecordApart(byte* stub)
+    {
+        var record = (ExitRecord*)_cold.Cursor;
+        Mark(record, ExitKind.Interpret, OffsetOf(_index));
+        record->Resume = 0;
+        _cold.Skip(sizeof(ExitRecord));
+        _c.Bytes(0x48, 0x8D, 0x3D);
+        _c.Int32((int)((byte*)record - (_c.Cursor + 4)));
+        EmitJump(stub);
+        return record;
     }
 
     private void EmitSetSystemFlag(uint flag)

@@ -7,7 +7,7 @@ namespace Vitro.Hypervisor.Software.Translator;
 /// <content>Vector instructions: copied, the host's vector registers being the guest's once they have been loaded.</content>
 internal unsafe ref partial struct BlockTranslator
 {
-    private static int LoadSize => 12 + sizeof(ExitRecord);
+    private const int LoadSize = 12 + ExitRecord.ShortSize;
 
     // The registers an instruction needs are in from here on; if they are not, the load may fail, and the interpreter takes over.
     private void RequireVectors(VectorNeed need)
@@ -47,18 +47,13 @@ internal unsafe ref partial struct BlockTranslator
     private void EmitInterpretCold(Cold* cold)
     {
         RestoreColdFlags(cold);
-        var next = cold->Index + 1;
-        var start = _c.Cursor;
-        if (_accesses[cold->Index].IsWithin)
+        var record = EmitRecordExit(ExitKind.Interpret, OffsetOf(cold->Index));
+        if (!_accesses[cold->Index].IsWithin)
         {
-            EmitRecordExit(ExitKind.Interpret, (ushort)cold->Index, start, 0);
-            return;
+            var next = cold->Index + 1;
+            record->Resume = Distance(record, ReloadSize(cold->In, next) != 0 ? _c.Cursor : _starts[next]);
+            EmitReload(cold->In, next);
         }
-
-        var isReloading = ReloadSize(cold->In, next) != 0;
-        EmitRecordExit(
-            ExitKind.Interpret, (ushort)cold->Index, start, isReloading ? LoadSize : (int)(_starts[next] - start));
-        EmitReload(cold->In, next);
     }
 
     private void EmitMissCold(Cold* cold)
@@ -67,20 +62,16 @@ internal unsafe ref partial struct BlockTranslator
         _c.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdi);
         RestoreColdFlags(cold);
         var index = cold->Index;
-        _c.Bytes(0x48, 0x8D, 0x3D); // lea rdi, [record]
-        _c.Int32(5);
-        EmitJump(_owner.Leave);
-        var isResumed = !_accesses[index].IsWithin;
-        var after = isResumed ? ReloadSize(cold->In, index + 1) : 0;
-        var behind = _c.Cursor + sizeof(ExitRecord);
-        EmitRecord(
-            cold->Kind == ColdKind.MissedStore ? ExitKind.MissedStore : ExitKind.MissedLoad, (ushort)index,
-            !isResumed ? null : after != 0 ? behind : _starts[index + 1], ReloadSize(_startIn[index], index) != 0 ? behind + after : _starts[index]);
-        if (isResumed)
+        EmitToRecord(_owner.Leave);
+        var kind = cold->Kind == ColdKind.MissedStore ? ExitKind.MissedStore : ExitKind.MissedLoad;
+        var record = BeginRecord(kind, OffsetOf(index), sizeof(ExitRecord));
+        if (!_accesses[index].IsWithin)
         {
+            record->Resume = Distance(record, ReloadSize(cold->In, index + 1) != 0 ? _c.Cursor : _starts[index + 1]);
             EmitReload(cold->In, index + 1);
         }
 
+        record->Retry = Distance(record, ReloadSize(_startIn[index], index) != 0 ? _c.Cursor : _starts[index]);
         EmitReload(_startIn[index], index);
     }
 
@@ -116,10 +107,9 @@ internal unsafe ref partial struct BlockTranslator
 
     private void EmitLoadRegisters(byte* stub, int index, byte* next)
     {
-        _c.Bytes(0x48, 0x8D, 0x3D); // lea rdi, [record]
-        _c.Int32(5);
-        EmitJump(stub);
-        EmitRecord(ExitKind.Vectors, (ushort)index, next);
+        EmitToRecord(stub);
+        var record = BeginRecord(ExitKind.Vectors, OffsetOf(index), ExitRecord.ShortSize);
+        record->Resume = Distance(record, next);
     }
 
     private void EmitVector(DecodedInstruction* i)

@@ -321,15 +321,13 @@ internal unsafe ref partial struct BlockTranslator
         var place = (int*)_c.Cursor;
         _c.Int32(0);
         var index = cold->Index;
-        _c.Bytes(0x48, 0x8D, 0x3D); // lea rdi, [record]
-        _c.Int32(5);
-        EmitJump(_owner.Leave);
-        var retrySize = ReloadSize(_startIn[index], index);
-        var link = (WindowLink*)(_c.Cursor + sizeof(ExitRecord) + retrySize);
-        EmitRecord(
-            cold->Kind == ColdKind.StoreWindow ? ExitKind.StoreWindow : ExitKind.LoadWindow, (ushort)index, (byte*)link,
-            retrySize != 0 ? _c.Cursor + sizeof(ExitRecord) : _starts[index]);
+        EmitToRecord(_owner.Leave);
+        var kind = cold->Kind == ColdKind.StoreWindow ? ExitKind.StoreWindow : ExitKind.LoadWindow;
+        var record = BeginRecord(kind, OffsetOf(index), sizeof(ExitRecord));
+        record->Retry = Distance(record, ReloadSize(_startIn[index], index) != 0 ? _c.Cursor : _starts[index]);
         EmitReload(_startIn[index], index);
+        var link = (WindowLink*)_c.Cursor;
+        record->Resume = Distance(record, (byte*)link);
         link->Place = place;
         link->Next = _block->Windows;
         _block->Windows = link;

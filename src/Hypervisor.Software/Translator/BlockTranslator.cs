@@ -95,21 +95,17 @@ internal unsafe ref partial struct BlockTranslator
     /// Translates a block, whose instructions are plain (<see cref="CodeCache.Plain"/>). With <paramref name="adjoins"/> its code begins just
     /// where it is written, behind a jump to it that is left out then; what is needed to enter it from elsewhere lies apart.
     /// </summary>
-    public TranslatedBlock* Translate(CodeBlock* block, ulong linear, uint privilege, bool isWindowless, bool adjoins, long toExecutable)
+    public TranslatedBlock* Translate(
+        CodeBlock* block, DecodedInstruction* instructions, ulong linear, uint privilege, bool isWindowless, bool adjoins, long toExecutable)
     {
         _linear = linear;
         _isCode64 = (block->Mode & (uint)VpMode.Code64) != 0;
         _count = block->Count;
-        _instructions = CodeBlock.Instructions(block);
+        _instructions = instructions;
         _cold.Align(8);
         _block = (TranslatedBlock*)_cold.Cursor;
-        *_block = default;
+        TranslatedBlock.Begin(_block, block, linear, privilege, isWindowless, toExecutable);
         _cold.Skip(sizeof(TranslatedBlock));
-        _block->Block = block;
-        _block->Linear = linear;
-        _block->Privilege = privilege;
-        _block->IsWindowless = isWindowless;
-        _block->ToExecutable = toExecutable;
         var last = _instructions + _count - 1;
         _owner.Prefetch(AddressOf((ulong)(last->Offset + last->Length)));
         _owner.Prefetch(AddressOf(last->Immediate));
@@ -139,15 +135,14 @@ internal unsafe ref partial struct BlockTranslator
             EmitFallThrough((ulong)(last->Offset + last->Length));
         }
 
-        if (_tail + 1 == (int*)_c.Cursor)
-        {
-            _block->Tail = _tail;
-            _block->TailTarget = AddressOf(_tailOffset);
-        }
-
         End = _c.Cursor;
         _c = _cold;
         EmitColds();
+        if (_tail + 1 == (int*)End)
+        {
+            _block->SetTail(_tail, AddressOf(_tailOffset));
+        }
+
         return _block;
     }
 
@@ -173,7 +168,7 @@ internal unsafe ref partial struct BlockTranslator
             EmitJump(hot.Executable);
             _cold = _c;
             _c = hot;
-            _block->Adjoining = _c.Executable;
+            _block->SetAdjoining(isChecked: isLoop);
             if (isLoop)
             {
                 EmitRequestTest();

@@ -1,5 +1,4 @@
 using Vitro.Hypervisor.Software.Interpreter;
-using Vitro.Hypervisor.Vid;
 
 namespace Vitro.Hypervisor.Software.Translator;
 
@@ -12,23 +11,17 @@ namespace Vitro.Hypervisor.Software.Translator;
 internal readonly record struct HashRange(ushort From, ushort To)
 {
     /// <summary>All blocks.</summary>
-    public static HashRange All { get; } = new(0, ushort.MaxValue);
+    public static HashRange All => new(0, ushort.MaxValue);
 
     /// <summary>Whether a block's hash is in the range.</summary>
     public unsafe bool Contains(CodeBlock* block)
     {
-        if (this == All)
+        if (From == 0 && To == ushort.MaxValue)
         {
             return true;
         }
 
-        var inPage = (int)Math.Min((uint)block->Length, GuestMemory.PageSize - (block->Gpa & (GuestMemory.PageSize - 1)));
-        var hash = Add(2166136261, new ReadOnlySpan<byte>(block->HostPc, inPage));
-        if (block->SecondHost != null)
-        {
-            hash = Add(hash, new ReadOnlySpan<byte>(block->SecondHost, block->Length - inPage));
-        }
-
+        var hash = Add(2166136261, new ReadOnlySpan<byte>(CodeBlock.Bytes(block), block->Length));
         var folded = (ushort)(hash ^ (hash >> 16));
         return folded >= From && folded <= To;
     }

@@ -14,194 +14,127 @@ internal static unsafe class StateLayout
     public const int AttributesBehindBase = 12;
     private const int SelectorBehindBase = 16;
 
-    static StateLayout()
-    {
-        VpState state;
-        var start = (byte*)&state;
-        Requests = (int)((byte*)&state.Requests - start) - Bias;
-        LoadTlb = (int)((byte*)&state.LoadTlb - start) - Bias;
-        StoreTlb = (int)((byte*)&state.StoreTlb - start) - Bias;
-        Parked = (int)((byte*)&state.Parked - start) - Bias;
-        ParkedFlags = (int)((byte*)&state.ParkedFlags - start) - Bias;
-        ParkedRax = (int)((byte*)&state.ParkedRax - start) - Bias;
-        FirstWindow = (int)((byte*)state.Windows - start) - Bias;
-        ExitRecord = (int)((byte*)&state.ExitRecord - start) - Bias;
-        HostStack = (int)((byte*)&state.HostStack - start) - Bias;
-        InstructionCount = (int)((byte*)&state.InstructionCount - start) - Bias;
-        FlagLeft = (int)((byte*)&state.FlagLeft - start) - Bias;
-        FlagOperation = (int)((byte*)&state.FlagOperation - start) - Bias;
-        SystemFlags = (int)((byte*)&state.SystemFlags - start) - Bias;
-        FsBase = (int)((byte*)&state.Fs.Base - start) - Bias;
-        GsBase = (int)((byte*)&state.Gs.Base - start) - Bias;
-        Mode = (int)((byte*)&state.Mode - start) - Bias;
-        Cr4 = (int)((byte*)&state.Cr4 - start) - Bias;
-        Xcr0 = (int)((byte*)&state.Xcr0 - start) - Bias;
-        Xsave = (int)((byte*)&state.Xsave - start) - Bias;
-        VectorsAbsent = (int)((byte*)&state.VectorsAbsent - start) - Bias;
-        AvxAbsent = (int)((byte*)&state.AvxAbsent - start) - Bias;
-        X87Absent = (int)((byte*)&state.X87Absent - start) - Bias;
-        X87Opcode = (int)((byte*)&state.X87Opcode - start) - Bias;
-        X87Instruction = (int)((byte*)&state.X87Instruction - start) - Bias;
-        X87Data = (int)((byte*)&state.X87Data - start) - Bias;
-        UppersInUse = (int)((byte*)&state.UppersInUse - start) - Bias;
-        KernelGsBase = (int)((byte*)&state.KernelGsBase - start) - Bias;
-        DeferredRequests = (int)((byte*)&state.DeferredRequests - start) - Bias;
-        InterruptShadow = (int)((byte*)&state.InterruptShadow - start) - Bias;
-        KernelLoadTlb = (int)((byte*)&state.KernelLoadTlb - start) - Bias;
-        KernelStoreTlb = (int)((byte*)&state.KernelStoreTlb - start) - Bias;
-        SuspendedLoadTlb = (int)((byte*)&state.SuspendedLoadTlb - start) - Bias;
-        SuspendedStoreTlb = (int)((byte*)&state.SuspendedStoreTlb - start) - Bias;
-        UserLoadTlb = (int)((byte*)&state.UserLoadTlb - start) - Bias;
-        UserStoreTlb = (int)((byte*)&state.UserStoreTlb - start) - Bias;
-        UserFetchTlb = (int)((byte*)&state.UserFetchTlb - start) - Bias;
-        KernelFetchTlb = (int)((byte*)&state.KernelFetchTlb - start) - Bias;
-        FetchTlb = (int)((byte*)&state.FetchTlb - start) - Bias;
-        FirstTableMode = (int)((byte*)state.TableModes - start) - Bias;
-        Cpl = (int)((byte*)&state.Cpl - start) - Bias;
-        Efer = (int)((byte*)&state.Efer - start) - Bias;
-        Star = (int)((byte*)&state.Star - start) - Bias;
-        Lstar = (int)((byte*)&state.Lstar - start) - Bias;
-        SyscallMask = (int)((byte*)&state.SyscallMask - start) - Bias;
-        GdtBase = (int)((byte*)&state.GdtBase - start) - Bias;
-        GdtLimit = (int)((byte*)&state.GdtLimit - start) - Bias;
-        HasHostClock = (int)((byte*)&state.HasHostClock - start) - Bias;
-        HostClockOrigin = (int)((byte*)&state.HostClockOrigin - start) - Bias;
-        TscFrequency = (int)((byte*)&state.TscFrequency - start) - Bias;
-        TscBase = (int)((byte*)&state.TscBase - start) - Bias;
-        TscOffset = (int)((byte*)&state.TscOffset - start) - Bias;
-        TscAux = (int)((byte*)&state.TscAux - start) - Bias;
-        NmiBlocked = (int)((byte*)&state.NmiBlocked - start) - Bias;
-        Cr0 = (int)((byte*)&state.Cr0 - start) - Bias;
-        Cr2 = (int)((byte*)&state.Cr2 - start) - Bias;
-        Cr3 = (int)((byte*)&state.Cr3 - start) - Bias;
-        FirstPageSlot = (int)((byte*)state.PageSlots - start) - Bias;
-        SlotRax = (int)((byte*)&state.SlotRax - start) - Bias;
-        SlotRdx = (int)((byte*)&state.SlotRdx - start) - Bias;
-        SlotReturn = (int)((byte*)&state.SlotReturn - start) - Bias;
-        FirstSelector = (int)((byte*)&state.Es.Selector - start) - Bias;
-    }
+    public const int Requests = 48;
 
-    public static int Requests { get; }
+    public const int LoadTlb = 56;
 
-    public static int LoadTlb { get; }
+    public const int StoreTlb = 64;
 
-    public static int StoreTlb { get; }
+    public const int Parked = 80;
 
-    public static int Parked { get; }
+    public const int ParkedFlags = 88;
 
-    public static int ParkedFlags { get; }
+    public const int ParkedRax = 96;
 
-    public static int ParkedRax { get; }
+    public const int ExitRecord = 176;
 
-    public static int ExitRecord { get; }
+    public const int HostStack = 184;
 
-    public static int HostStack { get; }
+    public const int InstructionCount = 72;
 
-    public static int InstructionCount { get; }
+    public const int FlagLeft = 24;
 
-    public static int FlagLeft { get; }
+    public const int FlagOperation = 40;
 
-    public static int FlagOperation { get; }
+    public const int SystemFlags = 44;
 
-    public static int SystemFlags { get; }
+    public const int FsBase = 328;
 
-    public static int FsBase { get; }
+    public const int GsBase = 352;
 
-    public static int GsBase { get; }
+    public const int Mode = 196;
 
-    public static int Mode { get; }
+    public const int Cr4 = 472;
 
-    public static int Cr4 { get; }
+    public const int Xcr0 = 488;
 
-    public static int Xcr0 { get; }
+    public const int Xsave = 760;
 
-    public static int Xsave { get; }
+    public const int VectorsAbsent = 768;
 
-    public static int VectorsAbsent { get; }
+    public const int AvxAbsent = 772;
 
-    public static int AvxAbsent { get; }
+    public const int X87Absent = 776;
 
-    public static int X87Absent { get; }
+    public const int X87Opcode = 780;
 
-    public static int X87Opcode { get; }
+    public const int X87Instruction = 784;
 
-    public static int X87Instruction { get; }
+    public const int X87Data = 792;
 
-    public static int X87Data { get; }
+    public const int UppersInUse = 804;
 
-    public static int UppersInUse { get; }
+    public const int KernelGsBase = 592;
 
-    public static int KernelGsBase { get; }
+    public const int DeferredRequests = 52;
 
-    public static int DeferredRequests { get; }
+    public const int InterruptShadow = 224;
 
-    public static int InterruptShadow { get; }
+    public const int KernelLoadTlb = 648;
 
-    public static int KernelLoadTlb { get; }
+    public const int KernelStoreTlb = 656;
 
-    public static int KernelStoreTlb { get; }
+    public const int SuspendedLoadTlb = 664;
 
-    public static int SuspendedLoadTlb { get; }
+    public const int SuspendedStoreTlb = 672;
 
-    public static int SuspendedStoreTlb { get; }
+    public const int UserLoadTlb = 680;
 
-    public static int UserLoadTlb { get; }
+    public const int UserStoreTlb = 688;
 
-    public static int UserStoreTlb { get; }
+    public const int UserFetchTlb = 696;
 
-    public static int UserFetchTlb { get; }
+    public const int KernelFetchTlb = 704;
 
-    public static int KernelFetchTlb { get; }
+    public const int FetchTlb = 168;
 
-    public static int FetchTlb { get; }
+    public const int Cpl = 192;
 
-    public static int Cpl { get; }
+    public const int Efer = 480;
 
-    public static int Efer { get; }
+    public const int Star = 560;
 
-    public static int Star { get; }
+    public const int Lstar = 568;
 
-    public static int Lstar { get; }
+    public const int SyscallMask = 584;
 
-    public static int SyscallMask { get; }
+    public const int GdtBase = 424;
 
-    public static int GdtBase { get; }
+    public const int GdtLimit = 440;
 
-    public static int GdtLimit { get; }
+    public const int NmiBlocked = 752;
 
-    public static int NmiBlocked { get; }
+    public const int HasHostClock = 720;
 
-    public static int HasHostClock { get; }
+    public const int HostClockOrigin = 728;
 
-    public static int HostClockOrigin { get; }
+    public const int TscFrequency = 736;
 
-    public static int TscFrequency { get; }
+    public const int TscBase = 744;
 
-    public static int TscBase { get; }
+    public const int TscOffset = 632;
 
-    public static int TscOffset { get; }
+    public const int TscAux = 624;
 
-    public static int TscAux { get; }
+    public const int SlotRax = 1720;
 
-    public static int SlotRax { get; }
+    public const int SlotRdx = 1728;
 
-    public static int SlotRdx { get; }
+    public const int SlotReturn = 1736;
 
-    public static int SlotReturn { get; }
+    public const int FirstPageSlot = 808;
 
-    private static int FirstPageSlot { get; }
+    public const int FirstTableMode = 712;
 
-    private static int FirstTableMode { get; }
+    public const int FirstWindow = 104;
 
-    private static int FirstWindow { get; }
+    public const int Cr0 = 448;
 
-    private static int Cr0 { get; }
+    public const int Cr2 = 456;
 
-    private static int Cr2 { get; }
+    public const int Cr3 = 464;
 
-    private static int Cr3 { get; }
-
-    private static int FirstSelector { get; }
+    public const int FirstSelector = 248;
 
     /// <summary>How many windows there is room for.</summary>
     public const int Windows = VpState.WindowCount;

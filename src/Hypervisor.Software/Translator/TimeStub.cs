@@ -80,7 +80,7 @@ internal static unsafe class TimeStub
         }
 
         code.Load64(HostRegister.Rdi, Sp, StateLayout.Parked);
-        code.Bytes(0x48, 0x63, 0x4F, 0x0C); // movsxd rcx, [rdi + ExitRecord.Retry]
+        code.Bytes(0x48, 0x63, 0x4F, ExitRecord.RetryPlace); // movsxd rcx, [rdi + ExitRecord.Retry]
         code.Bytes(0x48, 0x8D, 0x3C, 0x0F); // lea rdi, [rdi + rcx]
         code.Bytes(0xFF, 0xE7); // jmp rdi
         for (var n = 0; n < 4; n++)

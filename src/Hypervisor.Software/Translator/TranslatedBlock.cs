@@ -5,34 +5,68 @@ using Vitro.Hypervisor.Software.Interpreter;
 namespace Vitro.Hypervisor.Software.Translator;
 
 /// <summary>A block translated to host code for one linear address and privilege. It lies in the code memory, in the writable view.</summary>
+/// <remarks>It begins as an <see cref="ExitRecord"/>: that of a request, which is seen before its first instruction.</remarks>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct TranslatedBlock
 {
-    // Places in the code memory, by their distance from here in the writable view; 0 for null.
-    private int _entry;
-    private int _checked;
-    private int _body;
-    private int _adjoining;
-    private int _leaving;
-    private int _arriving;
-    private int _next;
-    private int _segmentNext;
-    private int _taken;
-    private int _fallThrough;
-    private int _tail;
-    private int _windows;
+    private ushort _fromBlock;
+    private ushort _kindAndOffset;
 
-    /// <summary>The decoded block it was made of.</summary>
+    /// <summary>The number of its page's mapping (<see cref="CodeMappings"/>); 0 when it has none and no branch of another page is linked to it.</summary>
+    public uint Mapping;
+
+    /// <summary>The block it was made of.</summary>
     public CodeBlock* Block;
 
     /// <summary>Linear address of its first instruction, part of the code.</summary>
     public ulong Linear;
 
+    /// <summary>Distance from the writable to the executable view.</summary>
+    public long ToExecutable;
+
+    // Places in the code memory, by their distance from here in the writable view; 0 for null.
+    private int _entry;
+    private int _checked;
+    private int _body;
+    private int _leaving;
+    private int _arriving;
+    private int _next;
+    private int _indexNext;
+    private int _segmentNext;
+    private int _taken;
+    private int _fallThrough;
+    private int _windows;
+
+    // Nearer ones.
+    private ushort _takenExit;
+    private ushort _fallThroughExit;
+
+    private ushort _tailInPage;
+    private ushort _liveFlags;
+    private Traits _traits;
+
+    [Flags]
+    private enum Traits : byte
+    {
+        None = 0,
+        User = 1,
+        Retired = 2,
+        Windowless = 4,
+        Adjoining = 8,
+        AdjoiningChecked = 16,
+        TailIsTaken = 32,
+        TailIsFallThrough = 64,
+    }
+
     /// <summary>0 in the kernel, 1 at CPL 3: which jump cache its exits use.</summary>
-    public uint Privilege;
+    public readonly uint Privilege => (uint)(_traits & Traits.User);
 
     /// <summary>The arithmetic flags that are wanted at its start.</summary>
-    public uint LiveFlags;
+    public uint LiveFlags
+    {
+        readonly get => _liveFlags;
+        set => _liveFlags = (ushort)value;
+    }
 
     /// <summary>What the jump cache holds: tests that RDI is <see cref="Linear"/>, then as <see cref="Checked"/>. Executable view, 8-byte aligned.</summary>
     public byte* Entry
@@ -56,20 +90,14 @@ internal unsafe struct TranslatedBlock
     }
 
     /// <summary>Where the jump before it would lead, in the executable view, if it was written just behind one that leads here; else null.</summary>
-    public byte* Adjoining
-    {
-        readonly get => _adjoining == 0 ? null : At(_adjoining) + ToExecutable;
-        set => _adjoining = DistanceTo(value - ToExecutable);
-    }
+    public readonly byte* Adjoining =>
+        (_traits & Traits.Adjoining) == 0 ? null : (_traits & Traits.AdjoiningChecked) != 0 ? Checked : Body;
 
     /// <summary>No longer among its block's translations; nothing leads here any more.</summary>
-    public bool IsRetired;
+    public readonly bool IsRetired => (_traits & Traits.Retired) != 0;
 
     /// <summary>Made without windows, for where those of another translation fail.</summary>
-    public bool IsWindowless;
-
-    /// <summary>The number of its page's mapping (<see cref="CodeMappings"/>); 0 when it has none and no branch of another page is linked to it.</summary>
-    public uint Mapping;
+    public readonly bool IsWindowless => (_traits & Traits.Windowless) != 0;
 
     /// <summary>Its branches to other pages, and those of other pages that are linked to it.</summary>
     public FarLink* Leaving
@@ -90,8 +118,12 @@ internal unsafe struct TranslatedBlock
         set => _next = value == null ? 0 : DistanceTo((byte*)value);
     }
 
-    /// <summary>Next translation in the same bucket of the index.</summary>
-    public TranslatedBlock* IndexNext;
+    /// <summary>Next translation in the same bucket of the index. Read by any thread, without the lock.</summary>
+    public TranslatedBlock* IndexNext
+    {
+        readonly get => _indexNext == 0 ? null : (TranslatedBlock*)At(_indexNext);
+        set => Volatile.Write(ref _indexNext, value == null ? 0 : DistanceTo((byte*)value));
+    }
 
     /// <summary>The translation made before it in the same segment of code memory.</summary>
     public TranslatedBlock* SegmentNext
@@ -101,28 +133,17 @@ internal unsafe struct TranslatedBlock
     }
 
     /// <summary>Displacements of the branch taken and not taken in the writable view; null when there is none to link.</summary>
-    public int* Taken
-    {
-        readonly get => _taken == 0 ? null : (int*)At(_taken);
-        set => _taken = value == null ? 0 : DistanceTo((byte*)value);
-    }
-    public int* FallThrough
-    {
-        readonly get => _fallThrough == 0 ? null : (int*)At(_fallThrough);
-        set => _fallThrough = value == null ? 0 : DistanceTo((byte*)value);
-    }
-
-    /// <summary>The one of them that is the displacement of a jump at the code's end, and its target's linear address; else null.</summary>
-    public int* Tail
-    {
-        readonly get => _tail == 0 ? null : (int*)At(_tail);
-        set => _tail = value == null ? 0 : DistanceTo((byte*)value);
-    }
-    public ulong TailTarget;
+    public readonly int* Taken => _taken == 0 ? null : (int*)At(_taken);
+    public readonly int* FallThrough => _fallThrough == 0 ? null : (int*)At(_fallThrough);
 
     /// <summary>Their values while they lead to the dispatcher.</summary>
-    public int TakenUnlinked;
-    public int FallThroughUnlinked;
+    public readonly int TakenUnlinked => (int)(At(_takenExit) - ((byte*)Taken + 4));
+    public readonly int FallThroughUnlinked => (int)(At(_fallThroughExit) - ((byte*)FallThrough + 4));
+
+    /// <summary>The one of them that is the displacement of a jump at the code's end, and its target's linear address; else null.</summary>
+    public readonly int* Tail =>
+        (_traits & Traits.TailIsTaken) != 0 ? Taken : (_traits & Traits.TailIsFallThrough) != 0 ? FallThrough : null;
+    public readonly ulong TailTarget => (Linear & ~0xFFFUL) | _tailInPage;
 
     /// <summary>Where failed windows lead.</summary>
     public WindowLink* Windows
@@ -131,8 +152,43 @@ internal unsafe struct TranslatedBlock
         set => _windows = value == null ? 0 : DistanceTo((byte*)value);
     }
 
-    /// <summary>Distance from the writable to the executable view.</summary>
-    public long ToExecutable;
+    /// <summary>Begins a translation, in memory of whatever content.</summary>
+    public static void Begin(TranslatedBlock* place, CodeBlock* block, ulong linear, uint privilege, bool isWindowless, long toExecutable)
+    {
+        *place = default;
+        place->_kindAndOffset = ExitRecord.With(ExitKind.Request, 0);
+        place->Block = block;
+        place->Linear = linear;
+        place->ToExecutable = toExecutable;
+        place->_traits = (privilege != 0 ? Traits.User : Traits.None) | (isWindowless ? Traits.Windowless : Traits.None);
+    }
+
+    /// <summary>Says that it begins where the code written before it ends: with its test for requests, or with its body.</summary>
+    public void SetAdjoining(bool isChecked) => _traits |= isChecked ? Traits.Adjoining | Traits.AdjoiningChecked : Traits.Adjoining;
+
+    /// <summary>Says where the displacement of its branch is, and the exit it leads to before it is linked, both in the writable view.</summary>
+    public void SetTaken(int* place, byte* exit)
+    {
+        _taken = DistanceTo((byte*)place);
+        _takenExit = (ushort)DistanceTo(exit);
+    }
+
+    /// <summary>The same for the branch not taken, or the block's end.</summary>
+    public void SetFallThrough(int* place, byte* exit)
+    {
+        _fallThrough = DistanceTo((byte*)place);
+        _fallThroughExit = (ushort)DistanceTo(exit);
+    }
+
+    /// <summary>Says which of them, if any, is the <see cref="Tail"/>, and its target, which lies in the same page.</summary>
+    public void SetTail(int* place, ulong target)
+    {
+        _tailInPage = (ushort)(target & 0xFFF);
+        _traits |= place == Taken ? Traits.TailIsTaken : place == FallThrough ? Traits.TailIsFallThrough : Traits.None;
+    }
+
+    /// <summary>It is given up.</summary>
+    public void Retire() => _traits |= Traits.Retired;
 
     private readonly byte* At(int distance) => (byte*)Unsafe.AsPointer(ref Unsafe.AsRef(in this)) + distance;
 
@@ -163,12 +219,13 @@ internal unsafe struct FarLink
     /// <summary>Bytes from the number that is compared to the displacement of the jump, both aligned.</summary>
     public const int JumpDistance = 12;
 
-    /// <summary>As in <see cref="ExitRecord"/>.</summary>
-    public int FromBlock;
-    public ExitKind Kind;
+    /// <summary>Bytes from the link to <see cref="IsSettled"/> and <see cref="Target"/>, for emitted code.</summary>
+    public const int SettledPlace = 36;
+    public const int TargetPlace = 8;
 
-    /// <summary>Non-zero when the jump cache is to be asked for the target rather than the dispatcher.</summary>
-    public ushort IsSettled;
+    // As in an exit record.
+    private ushort _fromBlock;
+    private ushort _kindAndOffset;
 
     /// <summary>The target's mapping; 0 before the first time.</summary>
     public uint Mapping;
@@ -176,21 +233,55 @@ internal unsafe struct FarLink
     /// <summary>Linear address of the target.</summary>
     public ulong Target;
 
+    // By their distance from here in the writable view; 0 for null.
+    private int _place;
+    private int _to;
+    private int _nextArriving;
+    private int _previousArriving;
+    private int _nextLeaving;
+
+    /// <summary>Non-zero when the jump cache is to be asked for the target rather than the dispatcher.</summary>
+    public ushort IsSettled;
+
     /// <summary>In the writable view: the number that is compared, negative or 0 while not linked.</summary>
-    public int* Place;
+    public int* Place
+    {
+        readonly get => (int*)At(_place);
+        set => _place = DistanceTo((byte*)value);
+    }
 
     /// <summary>The translation it is linked to, or null.</summary>
-    public TranslatedBlock* To;
+    public TranslatedBlock* To
+    {
+        readonly get => _to == 0 ? null : (TranslatedBlock*)At(_to);
+        set => _to = value == null ? 0 : DistanceTo((byte*)value);
+    }
 
     /// <summary>Neighbours among <see cref="TranslatedBlock.Arriving"/>.</summary>
-    public FarLink* NextArriving;
-    public FarLink* PreviousArriving;
+    public FarLink* NextArriving
+    {
+        readonly get => _nextArriving == 0 ? null : (FarLink*)At(_nextArriving);
+        set => _nextArriving = value == null ? 0 : DistanceTo((byte*)value);
+    }
+    public FarLink* PreviousArriving
+    {
+        readonly get => _previousArriving == 0 ? null : (FarLink*)At(_previousArriving);
+        set => _previousArriving = value == null ? 0 : DistanceTo((byte*)value);
+    }
 
     /// <summary>The next of <see cref="TranslatedBlock.Leaving"/>.</summary>
-    public FarLink* NextLeaving;
+    public FarLink* NextLeaving
+    {
+        readonly get => _nextLeaving == 0 ? null : (FarLink*)At(_nextLeaving);
+        set => _nextLeaving = value == null ? 0 : DistanceTo((byte*)value);
+    }
 
     /// <summary>The block that is left, of a link in the writable view.</summary>
-    public readonly TranslatedBlock* Block => (TranslatedBlock*)((byte*)Unsafe.AsPointer(ref Unsafe.AsRef(in this)) - FromBlock);
+    public readonly TranslatedBlock* Block => (TranslatedBlock*)At(-_fromBlock);
+
+    private readonly byte* At(int distance) => (byte*)Unsafe.AsPointer(ref Unsafe.AsRef(in this)) + distance;
+
+    private readonly int DistanceTo(byte* place) => (int)(place - At(0));
 }
 
 /// <summary>An access whose page is not the remembered one; the code for an access that misses the TLB as well follows, with RDI the address.</summary>
@@ -208,24 +299,38 @@ internal struct SlotRecord
     public long Behind;
 }
 
-/// <summary>Why translated code was left; the record lies in the code, and RDI names it.</summary>
+/// <summary>Why translated code was left; the record lies in the code, and RDI names it. Kinds that need less have only its beginning.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct ExitRecord
 {
-    /// <summary>Bytes from the block left to the record, both in one view; 0 for a jump whose target the jump cache does not know.</summary>
-    public int FromBlock;
-    public ExitKind Kind;
+    /// <summary>Bytes of records without <see cref="Retry"/>.</summary>
+    public const int ShortSize = 8;
 
-    /// <summary>Number of the instruction.</summary>
-    public ushort Index;
+    /// <summary>Bytes from the record to <see cref="Resume"/> and <see cref="Retry"/>, for emitted code.</summary>
+    public const int ResumePlace = 4;
+    public const int RetryPlace = 8;
+
+    private const int OffsetBits = 12;
+
+    /// <summary>Bytes from the block left to the record, both in one view; 0 for a jump whose target the jump cache does not know.</summary>
+    public ushort FromBlock;
+
+    private ushort _kindAndOffset;
 
     /// <summary>
     /// Bytes from the record to where execution goes on after the instruction; 0 when it does not. Of windows: to the <see cref="WindowLink"/>.
+    /// Of direct branches: from the block's linear address to the target's.
     /// </summary>
     public int Resume;
 
     /// <summary>The same to where the instruction is tried again, for misses.</summary>
     public int Retry;
+
+    /// <summary>Why the code was left.</summary>
+    public readonly ExitKind Kind => KindOf(_kindAndOffset);
+
+    /// <summary>Bytes from the block's start to the instruction's.</summary>
+    public readonly int Offset => _kindAndOffset & ((1 << OffsetBits) - 1);
 
     /// <summary>The block left, of a record in the executable view that is no such jump's.</summary>
     public readonly TranslatedBlock* Block
@@ -236,10 +341,18 @@ internal unsafe struct ExitRecord
             return (TranslatedBlock*)(executable - ((TranslatedBlock*)executable)->ToExecutable);
         }
     }
+
+    /// <summary>Says which instruction it is for.</summary>
+    public void Set(ExitKind kind, int offset) => _kindAndOffset = With(kind, offset);
+
+    /// <summary>What follows <see cref="FromBlock"/> in all records.</summary>
+    public static ushort With(ExitKind kind, int offset) => (ushort)(((int)kind << OffsetBits) | offset);
+
+    private static ExitKind KindOf(ushort kindAndOffset) => (ExitKind)(kindAndOffset >> OffsetBits);
 }
 
 /// <summary>Kinds of exits.</summary>
-internal enum ExitKind : ushort
+internal enum ExitKind : byte
 {
     /// <summary>RIP is in VpState.Parked.</summary>
     Jump,

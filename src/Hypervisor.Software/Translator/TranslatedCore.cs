@@ -18,6 +18,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
     private readonly CodeCache _cache;
     private readonly BlockTranslations _translations;
     private readonly InstructionInterpreter _interpreter;
+    private readonly PlainInstructions _plain;
     private readonly ExitCounts _exits = new();
 
     /// <summary>Creates the core of one processor.</summary>
@@ -28,6 +29,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
         _cache = cache;
         _translations = cache.Translations!;
         _interpreter = new InstructionInterpreter(vp, cache);
+        _plain = vp.Plain;
         JumpCache.Fill(_state, _translations.Misses);
     }
 
@@ -94,12 +96,9 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
             return;
         }
 
+        // With something requested, too, a block is executed.
         var translated = GetTranslation(block);
-        if (translated == null)
-        {
-            Interpret(block);
-        }
-        else if (TryEnterJumpCache(block, translated))
+        if (translated == null ? Interpret(block) && TryGoOn(out translated, needsSlot: false) : TryEnterJumpCache(block, translated))
         {
             RunTranslated(translated);
         }
@@ -108,14 +107,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
     // The mode of the blocks that are translated now.
     private uint BlockMode => (_state->Mode & CodeCache.ModeMask) | CodeCache.Plain;
 
-    private CodeBlock* Find()
-    {
-        var linear = _state->Rip;
-        var entry = _state->FetchTlb + ((linear >> 12) & (TlbEntry.SetSize - 1));
-        _cache.Prefetch((byte*)(entry->Host + (linear - entry->Tag)), BlockMode);
-        _translations.Prefetch(linear);
-        return _interpreter.Find(_state, CodeCache.Plain);
-    }
+    private CodeBlock* Find() => _interpreter.Find(_state, CodeCache.Plain);
 
     // CPL 1 and 2 have privileges of their own.
     private bool IsTranslatedMode =>
@@ -123,7 +115,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
         && _state->Cpl is 0 or 3;
 
     // False when waiting for the cache's lock dropped the TLB, so that it all has to be looked up again. A branch that is to be linked needs no slot.
-    private bool TryEnterJumpCache(CodeBlock* block, TranslatedBlock* translated, bool isToBeLinked = false)
+    private bool TryEnterJumpCache(CodeBlock* block, TranslatedBlock* translated, bool needsSlot = true)
     {
         var linear = translated->Linear;
         if (!IsFetchable(linear))
@@ -151,7 +143,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
             JumpCache.Clear(_state, translated->Privilege, _translations.Misses);
         }
 
-        if (isToBeLinked && translated->Mapping != 0)
+        if (!needsSlot && translated->Mapping != 0)
         {
             JumpCache.SetMapping(_state, translated, isGlobal);
         }
@@ -167,21 +159,49 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
     private bool IsFetchable(ulong linear) =>
         linear - _state->FetchTlb[(linear >> 12) & (TlbEntry.SetSize - 1)].Tag < GuestMemory.PageSize;
 
-    private TranslatedBlock* GetTranslation(CodeBlock* block)
+    // Null when the block cannot be translated, or has run too seldom, or has to be looked up anew.
+    private TranslatedBlock* GetTranslation(CodeBlock* block, bool isWindowless = false)
     {
         var linear = _state->Rip;
-        var translated = _translations.Find(block, linear, Privilege);
-        return translated != null ? translated : _cache.Translate(_vp, block, linear);
+        var translated = _translations.Find(block, linear, Privilege, isWindowless);
+        if (translated != null)
+        {
+            return translated;
+        }
+
+        if (block->Runs < _translations.InterpretedRuns)
+        {
+            block->Runs++;
+            return null;
+        }
+
+        return _cache.Translate(_vp, block, linear, isWindowless);
     }
 
-    // One instruction of a block that has no translation.
-    private void Interpret(CodeBlock* block)
+    // Executes a block without a translation, at RIP; false when the caller cannot simply go on with the next one.
+    private bool Interpret(CodeBlock* block)
     {
-        if (block->HostPc != null)
+        var state = _state;
+        var emptied = _cache.Emptied;
+        var instructions = _plain.Of(block, emptied);
+        for (var n = 0; n < block->Count; n++)
         {
-            _ = _interpreter.ExecuteSingle(CodeBlock.Instructions(block));
-            _state->InstructionCount++;
+            if (block->HostPc == null)
+            {
+                return false;
+            }
+
+            // A shadow of STI was over when this instruction began.
+            state->InterruptShadow = 0;
+            var next = _interpreter.ExecuteSingle(instructions + n);
+            state->InstructionCount++;
+            if (next != InstructionInterpreter.NextStep.Continue || _cache.Emptied != emptied || BlockMode != block->Mode)
+            {
+                return false;
+            }
         }
+
+        return true;
     }
 
     private void RunTranslated(TranslatedBlock* translated)
@@ -219,7 +239,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
             switch (record->Kind)
             {
                 case ExitKind.LoadWindow or ExitKind.StoreWindow:
-                    state->Rip = translated->Linear + (CodeBlock.Instructions(block) + record->Index)->Offset;
+                    state->Rip = translated->Linear + (uint)record->Offset;
                     var isWindowFilled = _vp.Mmu.TryFill(state->Parked, record->Kind == ExitKind.LoadWindow ? MmuAccess.Load : MmuAccess.Store);
                     if (_cache.Emptied != emptied || _vp.Mmu.Flushes != flushes)
                     {
@@ -240,7 +260,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
                     target = translated->Body;
                     break;
                 case ExitKind.MissedLoad or ExitKind.MissedStore:
-                    var missed = translated->Linear + (CodeBlock.Instructions(block) + record->Index)->Offset;
+                    var missed = translated->Linear + (uint)record->Offset;
                     var isFilled = _vp.Mmu.TryFill(state->Parked, record->Kind == ExitKind.MissedLoad ? MmuAccess.Load : MmuAccess.Store);
                     if (_cache.Emptied != emptied || _vp.Mmu.Flushes != flushes)
                     {
@@ -257,7 +277,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
                     break;
                 case ExitKind.Interpret:
                 case ExitKind.Vectors:
-                    var instruction = CodeBlock.Instructions(block) + record->Index;
+                    var instruction = _plain.Find(record, block, record->Offset, emptied);
                     state->Rip = translated->Linear + instruction->Offset;
                     _exits.AddInterpreted(instruction, translated);
 
@@ -282,13 +302,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
                 case ExitKind.Far:
                     var link = (FarLink*)((byte*)record - translated->ToExecutable);
                     state->Rip = link->Target;
-                    if (!TryGoOn(out translated, isToBeLinked: true))
-                    {
-                        return;
-                    }
-
-                    _cache.Link(_vp, link, translated, emptied);
-                    if (_cache.Emptied != emptied)
+                    if (!TryGoOn(out translated, needsSlot: false, link, emptied))
                     {
                         return;
                     }
@@ -296,7 +310,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
                     target = translated->Body;
                     break;
                 case ExitKind.Taken:
-                    state->Rip = translated->Linear + (CodeBlock.Instructions(block) + record->Index)->Immediate;
+                    state->Rip = translated->Linear + (ulong)record->Resume;
                     if (!Follow(ref translated, 0))
                     {
                         return;
@@ -305,8 +319,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
                     target = translated->Body;
                     break;
                 case ExitKind.FallThrough:
-                    var last = CodeBlock.Instructions(block) + record->Index;
-                    state->Rip = translated->Linear + last->Offset + last->Length;
+                    state->Rip = translated->Linear + (ulong)record->Resume;
                     if (!Follow(ref translated, 1))
                     {
                         return;
@@ -321,23 +334,45 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
         }
     }
 
-    // Goes on with the block at RIP, which the jump cache does not know, if nothing is requested.
-    private bool TryGoOn(out TranslatedBlock* translated, bool isToBeLinked = false)
+    // Goes on at RIP, which the jump cache does not know, if nothing is requested; a branch that led there is linked. Blocks without translation
+    // are executed on the way: what follows them needs no slot of the jump cache.
+    private bool TryGoOn(out TranslatedBlock* translated, bool needsSlot = true, FarLink* link = null, ulong emptied = 0)
     {
         translated = null;
-        if (_state->Requests != 0 || !IsTranslatedMode)
+        while (_state->Requests == 0 && IsTranslatedMode)
         {
-            return false;
+            var block = Find();
+            if (block == null)
+            {
+                return false;
+            }
+
+            translated = GetTranslation(block);
+            if (translated != null)
+            {
+                if (!TryEnterJumpCache(block, translated, needsSlot))
+                {
+                    return false;
+                }
+
+                if (link != null)
+                {
+                    _cache.Link(_vp, link, translated, emptied);
+                }
+
+                return link == null || _cache.Emptied == emptied;
+            }
+
+            if (!Interpret(block))
+            {
+                return false;
+            }
+
+            link = null;
+            needsSlot = false;
         }
 
-        var block = Find();
-        if (block == null)
-        {
-            return false;
-        }
-
-        translated = GetTranslation(block);
-        return translated != null && TryEnterJumpCache(block, translated, isToBeLinked);
+        return false;
     }
 
     // Goes on with the block at RIP, linking the branch that led there.
@@ -356,7 +391,12 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
         }
 
         var translated = GetTranslation(next);
-        if (translated == null || _cache.Emptied != emptied)
+        if (translated == null)
+        {
+            return Interpret(next) && TryGoOn(out from, needsSlot: false);
+        }
+
+        if (_cache.Emptied != emptied)
         {
             return false;
         }
@@ -382,13 +422,13 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
         }
 
         var linear = _state->Rip;
-        var translated = _translations.Find(rest, linear, Privilege, isWindowless: true);
+        var translated = GetTranslation(rest, isWindowless: true);
         if (translated == null)
         {
-            translated = _cache.Translate(_vp, rest, linear, isWindowless: true);
+            return Interpret(rest) && TryGoOn(out from, needsSlot: false);
         }
 
-        if (translated == null || _cache.Emptied != emptied)
+        if (_cache.Emptied != emptied)
         {
             return false;
         }

@@ -125,9 +125,9 @@ internal static unsafe class TranslationStubs
     /// </summary>
     public static void EmitLeaveFar(ref CodeEmitter code, uint privilege, byte* leave)
     {
-        code.Bytes(0x0F, 0xB7, 0x4F, 0x06); // movzx ecx, word [rdi + FarLink.IsSettled]
+        code.Bytes(0x0F, 0xB7, 0x4F, FarLink.SettledPlace); // movzx ecx, word [rdi + FarLink.IsSettled]
         code.Bytes(0xE3, 0x0E); // jrcxz
-        code.Bytes(0x48, 0x8B, 0x7F, 0x10); // mov rdi, [rdi + FarLink.Target]
+        code.Bytes(0x48, 0x8B, 0x7F, FarLink.TargetPlace); // mov rdi, [rdi + FarLink.Target]
         code.Bytes(0x0F, 0xB7, 0xCF); // movzx ecx, di
         code.Bytes(0xFF, 0xA4, 0xCC); // jmp [rsp + rcx * 8 + table]
         code.Int32(StateLayout.JumpTable(privilege));

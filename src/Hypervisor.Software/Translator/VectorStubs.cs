@@ -104,7 +104,7 @@ internal static unsafe class VectorStubs
     internal static void EmitEnd(ref CodeEmitter code, scoped ReadOnlySpan<nint> failures, byte* leave)
     {
         EmitRestoreFlags(ref code);
-        code.Bytes(0x48, 0x63, 0x4F, 0x08); // movsxd rcx, [rdi + ExitRecord.Resume]
+        code.Bytes(0x48, 0x63, 0x4F, ExitRecord.ResumePlace); // movsxd rcx, [rdi + ExitRecord.Resume]
         code.Bytes(0x48, 0x8D, 0x3C, 0x0F); // lea rdi, [rdi + rcx]
         code.Bytes(0xFF, 0xE7); // jmp rdi
         foreach (var failure in failures)

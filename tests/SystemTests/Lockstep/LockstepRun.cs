@@ -46,10 +46,11 @@ internal sealed unsafe class LockstepRun : IDisposable
 
     /// <summary>Makes the two machines.</summary>
     /// <param name="definition">What both are like.</param>
+    /// <param name="interpretedRuns">How often the first machine interprets a block before it translates it.</param>
     /// <param name="otherDisks">The second machine's disks, of the same content as the first's, which <paramref name="definition"/> names.</param>
-    internal LockstepRun(VirtualMachineDefinition definition, params IReadOnlyList<DiskDefinition> otherDisks)
+    internal LockstepRun(VirtualMachineDefinition definition, int interpretedRuns, params IReadOnlyList<DiskDefinition> otherDisks)
     {
-        _translated = new LockstepMachine(definition, new TranslatorFactory { CountsInstructions = true });
+        _translated = new LockstepMachine(definition, new TranslatorFactory { CountsInstructions = true, InterpretedRuns = interpretedRuns });
         _interpreted = new LockstepMachine(definition with { Disks = otherDisks }, new InterpreterFactory());
         _counted = new ulong[definition.ProcessorCount];
     }

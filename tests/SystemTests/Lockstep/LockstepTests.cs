@@ -8,13 +8,15 @@ namespace Vitro.SystemTests.Lockstep;
 /// <summary>Translated code against the interpreter, on the stock kernel.</summary>
 public sealed class LockstepTests(ITestOutputHelper output)
 {
-    [Fact]
-    public void The_kernel_begins_to_boot_on_both_alike() => Compare(20_000_000);
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    public void The_kernel_begins_to_boot_on_both_alike(int interpretedRuns) => Compare(20_000_000, interpretedRuns);
 
     [Fact]
     public void Processors_that_share_memory_and_change_code_do_so_on_both_alike()
     {
-        using var run = new LockstepRun(TestKernel.Define("smp", processors: 2));
+        using var run = new LockstepRun(TestKernel.Define("smp", processors: 2), interpretedRuns: 0);
         var difference = run.Run("DONE", 100_000_000);
         output.WriteLine($"{run.Instructions} instructions; serial port:\n{run.Serial}");
         Assert.True(difference is null, difference);
@@ -26,7 +28,7 @@ public sealed class LockstepTests(ITestOutputHelper output)
     public void The_kernel_boots_to_a_shell_on_both_alike()
     {
         Assert.SkipUnless(Environment.GetEnvironmentVariable("VITRO_LONG_TESTS") == "1", "takes minutes: ./test --long");
-        var serial = Compare(6_000_000_000);
+        var serial = Compare(6_000_000_000, interpretedRuns: 0);
         Assert.Contains("VITRO-SHELL", serial, StringComparison.Ordinal);
         foreach (var driver in (string[])["hv_storvsc", "hv_utils", "hyperv_keyboard"])
         {
@@ -35,7 +37,7 @@ public sealed class LockstepTests(ITestOutputHelper output)
     }
 
     // The same machine each time: what differs once differs again.
-    private string Compare(ulong instructions)
+    private string Compare(ulong instructions, int interpretedRuns)
     {
         using var disk = LinuxImage.CopyRawRootDisk();
         using var otherDisk = LinuxImage.CopyRawRootDisk();
@@ -47,6 +49,7 @@ public sealed class LockstepTests(ITestOutputHelper output)
                 MemoryBytes = 256 << 20,
                 Boot = definition.Boot with { CommandLine = "console=ttyS0 panic=-1" },
             },
+            interpretedRuns,
             new DiskDefinition(otherDisk.Path));
         var difference = run.Run("VITRO-SHELL", instructions);
         output.WriteLine($"{run.Instructions} instructions, {run.WithOtherFlags} of them with flags that differ; serial port:\n{run.Serial}");

@@ -362,13 +362,13 @@ internal sealed unsafe class ProgramMachine : IDisposable
 }
 
 /// <summary>The same machine twice: interpreted and translated.</summary>
-internal sealed class ProgramPair(ProgramMode mode = ProgramMode.Code64) : IDisposable
+internal sealed class ProgramPair(ProgramMode mode = ProgramMode.Code64, int interpretedRuns = 0) : IDisposable
 {
     private const uint DefinedFlags = LazyFlags.All & ~LazyFlags.Adjust;
 
     internal ProgramMachine Interpreted { get; } = new(new InterpreterFactory(), mode);
 
-    internal ProgramMachine Translated { get; } = new(new TranslatorFactory(), mode);
+    internal ProgramMachine Translated { get; } = new(new TranslatorFactory { InterpretedRuns = interpretedRuns }, mode);
 
     public void Dispose()
     {

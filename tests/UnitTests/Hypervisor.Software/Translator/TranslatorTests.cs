@@ -35,14 +35,16 @@ public sealed class TranslatorTests
     }
 
     [Theory]
-    [InlineData(ProgramMode.Code64, 0)]
-    [InlineData(ProgramMode.Code64, 2)]
-    [InlineData(ProgramMode.Code64, 7)]
-    [InlineData(ProgramMode.User64, 0)]
-    [InlineData(ProgramMode.User64, 2)]
-    public void Random_programs_end_as_in_the_interpreter(ProgramMode mode, int vectors)
+    [InlineData(ProgramMode.Code64, 0, 0)]
+    [InlineData(ProgramMode.Code64, 2, 0)]
+    [InlineData(ProgramMode.Code64, 7, 0)]
+    [InlineData(ProgramMode.User64, 0, 0)]
+    [InlineData(ProgramMode.User64, 2, 0)]
+    [InlineData(ProgramMode.Code64, 2, 1)]
+    [InlineData(ProgramMode.User64, 2, 2)]
+    public void Random_programs_end_as_in_the_interpreter(ProgramMode mode, int vectors, int interpretedRuns)
     {
-        using var pair = new ProgramPair(mode);
+        using var pair = new ProgramPair(mode, interpretedRuns);
         var seed = int.TryParse(Environment.GetEnvironmentVariable("VITRO_TEST_SEED"), out var given) ? given : 1;
         var rounds = Environment.GetEnvironmentVariable("VITRO_LONG_TESTS") == "1" ? 50_000 : 400;
         var random = new Random(seed);
@@ -55,11 +57,12 @@ public sealed class TranslatorTests
     }
 
     [Theory]
-    [InlineData(ProgramMode.Compatibility)]
-    [InlineData(ProgramMode.Protected)]
-    public void Random_32_bit_programs_end_as_in_the_interpreter(ProgramMode mode)
+    [InlineData(ProgramMode.Compatibility, 0)]
+    [InlineData(ProgramMode.Protected, 0)]
+    [InlineData(ProgramMode.Protected, 1)]
+    public void Random_32_bit_programs_end_as_in_the_interpreter(ProgramMode mode, int interpretedRuns)
     {
-        using var pair = new ProgramPair(mode);
+        using var pair = new ProgramPair(mode, interpretedRuns);
         var seed = int.TryParse(Environment.GetEnvironmentVariable("VITRO_TEST_SEED"), out var given) ? given : 1;
         var rounds = Environment.GetEnvironmentVariable("VITRO_LONG_TESTS") == "1" ? 50_000 : 400;
         var random = new Random(seed);
@@ -71,6 +74,19 @@ public sealed class TranslatorTests
         }
 
         Assert.True(pair.Translated.Cache.Translations!.Translated > (ulong)rounds, "32-bit code is not translated.");
+    }
+
+    [Theory]
+    [InlineData(3, 0)]
+    [InlineData(4, 1)]
+    public void A_block_is_interpreted_as_often_as_is_said_before_it_is_translated(byte rounds, ulong translated)
+    {
+        using var machine = new ProgramMachine(new TranslatorFactory { InterpretedRuns = 2 });
+
+        // mov ecx, rounds; loop: dec ecx; jnz loop; hlt. The first round is part of another block.
+        machine.Run([0xB9, rounds, 0, 0, 0, 0xFF, 0xC9, 0x75, 0xFC, 0xF4], 1);
+        Assert.Equal(0UL, machine.Gpr(1));
+        Assert.Equal(translated, machine.Cache.Translations!.Translated);
     }
 
     [Fact]
