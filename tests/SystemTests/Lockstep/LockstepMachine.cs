@@ -48,7 +48,7 @@ internal sealed unsafe class LockstepMachine : IDisposable
             ports,
             new MmioBus());
 
-        // What the guest sends is read at the port itself, so that no pump runs beside the processor.
+        // What the guest sends is read at the port itself.
         chipset.SerialPorts[0]!.Connect(null);
         var options = new HypervisorInterfaceOptions
         {
@@ -82,6 +82,9 @@ internal sealed unsafe class LockstepMachine : IDisposable
 
         BootImage.Load(definition, Gpa, chipset, _partition);
         chipset.Start();
+
+        // Its pump, which has a thread, looks at the port once after the start: on a busy host while the guest uses it.
+        Wait(chipset.SerialPorts[0]!.StopAsync());
         hypervisor.Start();
         foreach (var device in _synthetic.Devices)
         {
@@ -143,13 +146,17 @@ internal sealed unsafe class LockstepMachine : IDisposable
         Interlocked.And(ref State->Requests, ~(uint)VpRequest.Pause);
     }
 
+    /// <summary>From here to <see cref="EndSteps"/> the processor executes by steps; no request is served meanwhile.</summary>
+    internal void BeginSteps() => Processor.Request(VpRequest.Pause);
+
+    /// <summary>Ends what <see cref="BeginSteps"/> began.</summary>
+    internal void EndSteps() => Interlocked.And(ref State->Requests, ~(uint)VpRequest.Pause);
+
     /// <summary>Executes one instruction, or as much of a repeated one as is done between two looks at requests.</summary>
     internal void Step()
     {
         var isInShadow = State->InterruptShadow != 0;
-        Processor.Request(VpRequest.Pause);
         Processor.Core.Step(Processor);
-        Interlocked.And(ref State->Requests, ~(uint)VpRequest.Pause);
         if (isInShadow)
         {
             State->InterruptShadow = 0;

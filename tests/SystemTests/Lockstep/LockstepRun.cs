@@ -144,13 +144,28 @@ internal sealed unsafe class LockstepRun : IDisposable
         _translated.RunBriefly();
 
         // Where a repeated instruction pauses is each one's own affair: to its end.
-        for (var rip = state->Rip; state->Rip == rip && IsRepeated(rip);)
+        if (IsRepeated(state->Rip))
         {
-            _translated.Step();
+            _translated.BeginSteps();
+            for (var rip = state->Rip; state->Rip == rip && IsRepeated(rip);)
+            {
+                _translated.Step();
+            }
+
+            _translated.EndSteps();
         }
 
         var executed = state->InstructionCount - _counted[_current];
         _counted[_current] = state->InstructionCount;
+        _interpreted.BeginSteps();
+        var difference = Follow(executed);
+        _interpreted.EndSteps();
+        return difference;
+    }
+
+    // Has the interpreter come where translated code has come.
+    private string? Follow(ulong executed)
+    {
         var firstStep = _steps;
         for (var step = 0UL; step < executed + Margin; step++)
         {
@@ -170,7 +185,7 @@ internal sealed unsafe class LockstepRun : IDisposable
             if (HasCaughtUp(firstStep))
             {
                 // Translated code lets the shadow of STI stand until an interrupt comes, which then waits for one instruction more.
-                state->InterruptShadow = _interpreted.State->InterruptShadow;
+                _translated.State->InterruptShadow = _interpreted.State->InterruptShadow;
                 Spend(executed);
                 return null;
             }
@@ -274,9 +289,10 @@ internal sealed unsafe class LockstepRun : IDisposable
         var state = machine.State;
         var mmu = machine.Processor.Mmu;
 
-        // A program's page is none for the kernel, which looks at the code that has just entered it.
-        var code = mmu.TryTranslate(address, MmuAccess.Fetch, MmuPrivilege.User, out var translation)
-            || mmu.TryTranslate(address, MmuAccess.Fetch, MmuPrivilege.Kernel, out translation) ? translation.Host : null;
+        // A program's page is none for the kernel, which has just been entered from there.
+        var (present, other) = (state->Mode & (uint)VpMode.User) != 0 ? (MmuPrivilege.User, MmuPrivilege.Kernel) : (MmuPrivilege.Kernel, MmuPrivilege.User);
+        var code = mmu.TryTranslate(address, MmuAccess.Fetch, present, out var translation)
+            || mmu.TryTranslate(address, MmuAccess.Fetch, other, out translation) ? translation.Host : null;
         state->FaultVector = -1;
         return code;
     }

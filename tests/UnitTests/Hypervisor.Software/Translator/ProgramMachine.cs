@@ -211,6 +211,25 @@ internal sealed unsafe class ProgramMachine : IDisposable
         }
     }
 
+    /// <summary>Runs a program until it halts, with something requested at the start of each run.</summary>
+    /// <returns>How many runs ended where they began.</returns>
+    internal int RunInPieces(ReadOnlySpan<byte> program, int seed, ulong address)
+    {
+        Place(program, seed);
+        var state = _vp.State;
+        state->Rip = address;
+        var idle = 0;
+        for (var n = 0; n < 1000 && state->Activity == 0; n++)
+        {
+            var (rip, stack) = (state->Rip, state->Gpr[4]);
+            state->Requests = (uint)VpRequest.Pause;
+            _vp.Core.Run(_vp);
+            idle += state->Rip == rip && state->Gpr[4] == stack ? 1 : 0;
+        }
+
+        return idle;
+    }
+
     /// <summary>Runs a program until somebody requests something.</summary>
     internal void RunUntilRequested(ReadOnlySpan<byte> program, int seed)
     {

@@ -335,6 +335,35 @@ public sealed class TranslatorTests
     }
 
     [Fact]
+    public void Each_run_executes_something_also_when_code_memory_is_full()
+    {
+        using var machine = new ProgramMachine(new TranslatorFactory { CodeSize = 1 << 20, InterpretedRuns = 0 });
+
+        var idle = 0;
+        for (var round = 0; round < 12; round++)
+        {
+            // A window that crosses a page's end at a block's start: its rest is translated anew, for which there may be no room.
+            byte[] program =
+            [
+                0x50, 0x50, // push rax, twice
+                .. Enumerable.Repeat((byte)0x58, round), .. Enumerable.Repeat((byte)0x50, round), // pop rax, push rax
+                0xEB, 0, // jmp on
+                0x53, // push rbx
+                0x48, 0x89, 0xFB, // mov rbx, rdi
+                0xE8, 0, 0, 0, 0, // call on
+                0xF4, // hlt
+            ];
+            for (var page = 0UL; page < 512; page++)
+            {
+                idle += machine.RunInPieces(program, 1, ProgramMachine.AliasAddress + (page << 12));
+            }
+        }
+
+        Assert.Equal(0, idle);
+        Assert.InRange(machine.Cache.Emptied, 12UL, 1000UL);
+    }
+
+    [Fact]
     public void A_request_ends_a_loop_without_an_exit()
     {
         using var pair = new ProgramPair();
