@@ -14,7 +14,7 @@ internal unsafe struct VpState
     public const int WindowCount = 8;
 
     /// <summary>How many pages translated programs remember beside the TLB.</summary>
-    public const int PageSlotCount = 25;
+    public const int PageSlotCount = 24;
 
     /// <summary>RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15.</summary>
     public fixed ulong Gpr[16];

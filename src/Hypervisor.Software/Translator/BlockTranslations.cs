@@ -67,8 +67,8 @@ internal sealed unsafe class BlockTranslations : IDisposable
         Segments = Math.Clamp(size / SegmentSize, 4, 256);
         _newest = new TranslatedBlock*[Segments];
 
-        // Blocks have 2.7 times as much apart; whichever part fills first ends the segment.
-        _hotSize = Math.Max(size / Segments / 7 * 2, 2 * LargestBlock) & ~4095;
+        // Blocks have about twice as much apart; whichever part fills first ends the segment.
+        _hotSize = Math.Max(size / Segments / 3, 2 * LargestBlock) & ~4095;
         _coldSize = (size / Segments) - _hotSize;
         _translated = translated;
         _memory = ExecutableMemory.Create("vitro-code", StubSize + (ulong)((long)Segments * (_hotSize + _coldSize)));
@@ -121,10 +121,13 @@ internal sealed unsafe class BlockTranslations : IDisposable
         SystemStubs.EmitIret(ref code, Leave);
         code.Align(16);
         FillLoadSlot = code.Executable;
-        TranslationStubs.EmitFillSlot(ref code, StateLayout.LoadTlb);
+        TranslationStubs.EmitFillSlot(ref code, StateLayout.LoadTlb, remembers: true);
+        code.Align(16);
+        FindLoadSlot = code.Executable;
+        TranslationStubs.EmitFillSlot(ref code, StateLayout.LoadTlb, remembers: false);
         code.Align(16);
         FillStoreSlot = code.Executable;
-        TranslationStubs.EmitFillSlot(ref code, StateLayout.StoreTlb);
+        TranslationStubs.EmitFillSlot(ref code, StateLayout.StoreTlb, remembers: true);
         code.Align(16);
         ReadTsc = code.Executable;
         TimeStub.Emit(ref code, Leave, MonotonicClock.Reader);
@@ -158,8 +161,12 @@ internal sealed unsafe class BlockTranslations : IDisposable
     public byte* Sysret { get; }
     public byte* Iret { get; }
 
-    /// <summary>Where loads and stores go whose page is another than the remembered one, RCX being their <see cref="SlotRecord"/>.</summary>
+    /// <summary>
+    /// Where loads and stores go whose page is another than the remembered one, RCX being their <see cref="SlotRecord"/>: to remember
+    /// theirs, or only to find it.
+    /// </summary>
     public byte* FillLoadSlot { get; }
+    public byte* FindLoadSlot { get; }
     public byte* FillStoreSlot { get; }
 
     /// <summary>Where RDTSC goes, RDI being its record.</summary>

@@ -19,9 +19,6 @@ internal unsafe ref partial struct BlockTranslator
     private const int FirstStrideSlot = FirstStackSlot + StackSlots;
     private const int StrideSlots = 8;
 
-    // Where loads of the stack remember a page: nothing looks there.
-    private const int UnusedSlot = VpState.PageSlotCount - 1;
-
     // From here on, entries of the TLB itself: where the one of an address that is a constant lies in its set is one, too.
     private const int FirstEntry = VpState.PageSlotCount;
 
@@ -156,13 +153,11 @@ internal unsafe ref partial struct BlockTranslator
     {
         _c.Bytes(0x48, 0x8D, 0x0D); // lea rcx, [record]
         _c.Int32(5);
-        EmitJump(IsStore(cold->Kind) ? _owner.FillStoreSlot : _owner.FillLoadSlot);
+        EmitJump(IsStore(cold->Kind) ? _owner.FillStoreSlot : cold->Slot < FirstStrideSlot ? _owner.FindLoadSlot : _owner.FillLoadSlot);
         var record = (SlotRecord*)_c.Cursor;
-        var place = StateLayout.PageSlot(cold->Slot);
-        record->Slot = place;
-        record->Target = cold->Slot < FirstStrideSlot && !IsStore(cold->Kind) ? StateLayout.PageSlot(UnusedSlot) : place;
-        record->Limit = 4096 - cold->Size;
-        record->Behind = (byte*)cold->Place + 4 + SlotLoadSize - (byte*)record;
+        record->Behind = (int)((byte*)cold->Place + 4 + SlotLoadSize - (byte*)record);
+        record->Slot = (ushort)StateLayout.PageSlot(cold->Slot);
+        record->Limit = (ushort)(4096 - cold->Size);
         _c.Skip(sizeof(SlotRecord));
     }
 

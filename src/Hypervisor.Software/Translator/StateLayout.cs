@@ -116,11 +116,11 @@ internal static unsafe class StateLayout
 
     public const int TscAux = 624;
 
-    public const int SlotRax = 1208;
+    public const int SlotRax = 1192;
 
-    public const int SlotRdx = 1216;
+    public const int SlotRdx = 1200;
 
-    public const int SlotReturn = 1224;
+    public const int SlotReturn = 1208;
 
     public const int FirstPageSlot = 808;
 

@@ -288,15 +288,18 @@ internal unsafe struct FarLink
 [StructLayout(LayoutKind.Sequential)]
 internal struct SlotRecord
 {
-    /// <summary>From the stack pointer to the remembered page, and to where the right one is to be remembered.</summary>
-    public long Slot;
-    public long Target;
-
-    /// <summary>The last offset in a page at which the access does not cross its end.</summary>
-    public long Limit;
+    /// <summary>Bytes from here to the other fields, for emitted code.</summary>
+    public const int SlotPlace = 4;
+    public const int LimitPlace = 6;
 
     /// <summary>From here to behind the check.</summary>
-    public long Behind;
+    public int Behind;
+
+    /// <summary>From the stack pointer to the remembered page.</summary>
+    public ushort Slot;
+
+    /// <summary>The last offset in a page at which the access does not cross its end.</summary>
+    public ushort Limit;
 }
 
 /// <summary>Why translated code was left; the record lies in the code, and RDI names it. Kinds that need less have only its beginning.</summary>

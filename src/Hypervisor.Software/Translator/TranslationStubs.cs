@@ -137,27 +137,37 @@ internal static unsafe class TranslationStubs
 
     /// <summary>
     /// An access whose page is not the remembered one: RCX is its <see cref="SlotRecord"/>, RDI its address less that of the remembered page. Remembers
-    /// the right one and goes on behind the check, with RDI and RCX as that leaves them; or behind the record, RDI being the address.
+    /// the right one, if it is to, and goes on behind the check, with RDI and RCX as that leaves them; or behind the record, RDI being the address.
     /// </summary>
-    public static void EmitFillSlot(ref CodeEmitter code, int tlb)
+    public static void EmitFillSlot(ref CodeEmitter code, int tlb, bool remembers)
     {
         code.Store64(HostRegister.Rsp, StateLayout.SlotRax, HostRegister.Rax);
         code.Store64(HostRegister.Rsp, StateLayout.SlotRdx, HostRegister.Rdx);
-        code.Load64(HostRegister.Rdx, HostRegister.Rcx, 0);
+        code.Bytes(0x0F, 0xB7, 0x51, SlotRecord.SlotPlace); // movzx edx, word [rcx + SlotRecord.Slot]
         code.Bytes(0x48, 0x03, 0x3C, 0x14); // add rdi, [rsp + rdx]
         code.Bytes(0x89, 0xF8, 0xC1, 0xE8, 0x08); // mov eax, edi; shr eax, 8
         code.Arithmetic32(4, HostRegister.Rax, (TlbEntry.SetSize - 1) << 4);
         code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x03, true, (int)HostRegister.Rax, HostRegister.Rsp, tlb); // add
         code.Bytes(0x48, 0x2B, 0x38); // sub rdi, [rax]
-        code.Bytes(0x48, 0x3B, 0x79, 0x10); // cmp rdi, [rcx + SlotRecord.Limit]
+        code.Bytes(0x0F, 0xB7, 0x51, SlotRecord.LimitPlace); // movzx edx, word [rcx + SlotRecord.Limit]
+        code.Bytes(0x48, 0x39, 0xD7); // cmp rdi, rdx
         var misses = VectorStubs.Branch(ref code, 0x87); // ja
-        code.Load64(HostRegister.Rdx, HostRegister.Rcx, 8);
-        code.Bytes(0x48, 0x03, 0x49, 0x18); // add rcx, [rcx + SlotRecord.Behind]
-        code.Store64(HostRegister.Rsp, StateLayout.SlotReturn, HostRegister.Rcx);
-        code.Load64(HostRegister.Rcx, HostRegister.Rax, 0);
-        code.Bytes(0x48, 0x89, 0x0C, 0x14); // mov [rsp + rdx], rcx
+        code.Bytes(0x48, 0x63, 0x11); // movsxd rdx, [rcx + SlotRecord.Behind]
+        code.Bytes(0x48, 0x8D, 0x14, 0x0A); // lea rdx, [rdx + rcx]
+        code.Store64(HostRegister.Rsp, StateLayout.SlotReturn, HostRegister.Rdx);
+        if (remembers)
+        {
+            code.Bytes(0x0F, 0xB7, 0x51, SlotRecord.SlotPlace); // movzx edx, word [rcx + SlotRecord.Slot]
+            code.Load64(HostRegister.Rcx, HostRegister.Rax, 0);
+            code.Bytes(0x48, 0x89, 0x0C, 0x14); // mov [rsp + rdx], rcx
+        }
+
         code.Load64(HostRegister.Rcx, HostRegister.Rax, 8);
-        code.Bytes(0x48, 0x89, 0x4C, 0x14, 0x08); // mov [rsp + rdx + 8], rcx
+        if (remembers)
+        {
+            code.Bytes(0x48, 0x89, 0x4C, 0x14, 0x08); // mov [rsp + rdx + 8], rcx
+        }
+
         code.Load64(HostRegister.Rax, HostRegister.Rsp, StateLayout.SlotRax);
         code.Load64(HostRegister.Rdx, HostRegister.Rsp, StateLayout.SlotRdx);
         code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0xFF, false, 4, HostRegister.Rsp, StateLayout.SlotReturn); // jmp
@@ -165,7 +175,7 @@ internal static unsafe class TranslationStubs
         code.Bytes(0x48, 0x03, 0x38); // add rdi, [rax]
         code.Load64(HostRegister.Rax, HostRegister.Rsp, StateLayout.SlotRax);
         code.Load64(HostRegister.Rdx, HostRegister.Rsp, StateLayout.SlotRdx);
-        code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0x8D, true, (int)HostRegister.Rcx, HostRegister.Rcx, 32); // lea
+        code.Bytes(0x48, 0x8D, 0x49, sizeof(SlotRecord)); // lea rcx, [rcx + sizeof(SlotRecord)]
         code.Bytes(0xFF, 0xE1); // jmp rcx
     }
 
