@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Emitter;
 
@@ -135,7 +136,19 @@ internal unsafe ref partial struct BlockTranslator
         return true;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private readonly bool TryFindGroup(int first, out Group group)
+    {
+        if (first + 1 < _count && _instructions[first].Operation is Operation.Push or Operation.Pop or Operation.Leave or Operation.Add)
+        {
+            return TryFindRun(first, out group);
+        }
+
+        Unsafe.SkipInit(out group);
+        return false;
+    }
+
+    private readonly bool TryFindRun(int first, out Group group)
     {
         group = default;
         var index = first;

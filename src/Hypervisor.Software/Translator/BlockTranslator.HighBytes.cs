@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics.X86;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Emitter;
@@ -12,7 +13,11 @@ internal unsafe ref partial struct BlockTranslator
 {
     private const int Rcx = 1;
 
-    private static bool HasEncodableBytes(DecodedInstruction* i)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool HasEncodableBytes(DecodedInstruction* i) =>
+        ((i->RegOffset | i->RmOffset) & 7) == 0 || AreHighBytesEncodable(i);
+
+    private static bool AreHighBytesEncodable(DecodedInstruction* i)
     {
         var regHigh = IsRegHigh(i);
         var rmHigh = IsRmHigh(i);

@@ -58,7 +58,7 @@ internal unsafe ref partial struct BlockTranslator
     {
         _windowCount = 0;
         new Span<Access>(_accesses, _count).Clear();
-        if (_block->IsWindowless || _block->Block->SecondHost != null)
+        if (_block->IsWindowless || _block->Block->SecondHost != null || !HasSeveralAccesses())
         {
             return;
         }
@@ -102,6 +102,21 @@ internal unsafe ref partial struct BlockTranslator
                 _accesses[at].IsWithin = true;
             }
         }
+    }
+
+    // Nothing is shared else: most short blocks have one operand in memory, if any.
+    private readonly bool HasSeveralAccesses()
+    {
+        var accesses = 0;
+        for (var i = _instructions; i < _instructions + _count; i++)
+        {
+            if (i->IsMemory || i->Operation is Operation.Push or Operation.Pop or Operation.Call or Operation.Ret)
+            {
+                accesses++;
+            }
+        }
+
+        return accesses > 1;
     }
 
     // What becomes of open windows when an instruction writes registers, or raises one by a constant.
