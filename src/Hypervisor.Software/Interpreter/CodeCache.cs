@@ -171,7 +171,8 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     }
 
     /// <summary>Translates a block for a linear address; null when it cannot be, or when it is to be looked up anew.</summary>
-    public TranslatedBlock* Translate(SoftwareVirtualProcessor vp, CodeBlock* block, ulong linear, bool isWindowless = false)
+    public TranslatedBlock* Translate(
+        SoftwareVirtualProcessor vp, CodeBlock* block, ulong linear, Arrival arrival = Arrival.Indirect, bool isWindowless = false)
     {
         Enter(vp);
         TranslatedBlock* translated = null;
@@ -184,7 +185,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
             else
             {
                 var start = BeginTiming(Translations.Translated);
-                translated = Translations.Translate(vp, block, vp.Plain.Of(block, Emptied), linear, isWindowless, out var hasRetired);
+                translated = Translations.Translate(vp, block, vp.Plain.Of(block, Emptied), linear, isWindowless, arrival, out var hasRetired);
                 EndTiming(start, ref _translationTicks);
                 if (hasRetired)
                 {
@@ -197,6 +198,20 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
         return translated;
     }
 
+    /// <summary>Sees to it that a translation has an entry for the jump cache; false when it cannot have one now.</summary>
+    public bool TryAddEntry(SoftwareVirtualProcessor vp, TranslatedBlock* translated)
+    {
+        if (translated->Entry != null)
+        {
+            return true;
+        }
+
+        Enter(vp);
+        var isAdded = translated->Block->HostPc != null && Translations!.TryAddEntry(vp, translated, Arrival.Indirect);
+        _gate.Exit();
+        return isAdded;
+    }
+
     /// <summary>
     /// Makes a direct branch of translated code go straight to its target, both being of one page; nothing if the cache was
     /// emptied since <see cref="Emptied"/> was <paramref name="emptied"/>.
@@ -206,7 +221,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
         Enter(vp);
         if (Emptied == emptied && from->Block->HostPc != null && to->Block->HostPc != null && from->Privilege == to->Privilege
             && ((ulong)from->Block->HostPc ^ (ulong)to->Block->HostPc) < GuestMemory.PageSize
-            && (from->Linear ^ to->Linear) < GuestMemory.PageSize)
+            && (from->Linear ^ to->Linear) < GuestMemory.PageSize && Translations!.TryAddEntry(vp, to, BlockTranslations.ArrivalAt(to, from)))
         {
             BlockTranslations.Link(from, slot, to);
         }
@@ -218,7 +233,8 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     public void Link(SoftwareVirtualProcessor vp, FarLink* link, TranslatedBlock* to, ulong emptied)
     {
         Enter(vp);
-        if (Emptied == emptied && link->Block->Block->HostPc != null && to->Block->HostPc != null)
+        if (Emptied == emptied && link->Block->Block->HostPc != null && to->Block->HostPc != null
+            && Translations!.TryAddEntry(vp, to, BlockTranslations.ArrivalAt(to, link->Block)))
         {
             FarLinks.Link(link, to);
         }

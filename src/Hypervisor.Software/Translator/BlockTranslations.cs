@@ -27,6 +27,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
 
     private const int StubSize = 8192;
     private const int LargestBlock = 64 << 10;
+    private const int LargestEntry = 128;
     private const int SegmentSize = 2 << 20;
     private const int PopulatedAtOnce = 128 << 10;
     private const int PopulatedAhead = 8 << 10;
@@ -245,7 +246,8 @@ internal sealed unsafe class BlockTranslations : IDisposable
     /// up: the branches of its page are to be unlinked.
     /// </summary>
     public TranslatedBlock* Translate(
-        SoftwareVirtualProcessor vp, CodeBlock* block, DecodedInstruction* instructions, ulong linear, bool isWindowless, out bool hasRetired)
+        SoftwareVirtualProcessor vp, CodeBlock* block, DecodedInstruction* instructions, ulong linear, bool isWindowless, Arrival arrival,
+        out bool hasRetired)
     {
         hasRetired = false;
         if (!_translated.Contains(block) || vp.Partition.Options.Gpa.PageFlags(block->Gpa) == null)
@@ -263,10 +265,9 @@ internal sealed unsafe class BlockTranslations : IDisposable
 
         Populate(ref _populated, _free, _limit);
         Populate(ref _coldPopulated, _coldFree, _coldLimit);
-        var translator = new BlockTranslator(
-            this, new CodeEmitter(_memory, _free, LargestBlock), new CodeEmitter(_memory, _coldFree, LargestBlock), _scratch, vp.State);
+        var translator = Begin(vp);
         var adjoins = !isWindowless && IsNextAfter(_newest[_segment], block, linear, privilege);
-        var translated = translator.Translate(block, instructions, linear, privilege, isWindowless, adjoins, _memory.Executable - _memory.Writable);
+        var translated = translator.Translate(block, instructions, linear, privilege, isWindowless, adjoins, arrival, _memory.Executable - _memory.Writable);
         translated->Mapping = block->SecondHost == null ? _farLinks.MappingOf(linear, block->HostPc) : 0;
         _free = (int)(translator.End - _memory.Writable);
         _coldFree = (int)(translator.ColdEnd - _memory.Writable);
@@ -303,7 +304,33 @@ internal sealed unsafe class BlockTranslations : IDisposable
         return translated;
     }
 
-    /// <summary>Makes a branch lead to a block.</summary>
+    /// <summary>How a direct branch arrives.</summary>
+    public static Arrival ArrivalAt(TranslatedBlock* to, TranslatedBlock* from) => to->Linear <= from->Linear ? Arrival.Backward : Arrival.Forward;
+
+    /// <summary>
+    /// Sees to what an arrival needs in front of a translation; false when there is no room for it. What is written lies in the present segment, which is
+    /// emptied no earlier than the translation's own.
+    /// </summary>
+    public bool TryAddEntry(SoftwareVirtualProcessor vp, TranslatedBlock* translated, Arrival arrival)
+    {
+        if (arrival == Arrival.Forward || (arrival == Arrival.Backward ? translated->Checked != null : translated->Entry != null))
+        {
+            return true;
+        }
+
+        if (translated->IsRetired || _coldLimit - _coldFree < LargestEntry)
+        {
+            return false;
+        }
+
+        Populate(ref _coldPopulated, _coldFree, _coldLimit);
+        var translator = Begin(vp);
+        translator.AddEntry(translated, arrival);
+        _coldFree = (int)(translator.ColdEnd - _memory.Writable);
+        return true;
+    }
+
+    /// <summary>Makes a branch lead to a block, which has what a branch backward needs if this is one.</summary>
     public static void Link(TranslatedBlock* from, int slot, TranslatedBlock* to)
     {
         var place = slot == 0 ? from->Taken : from->FallThrough;
@@ -438,11 +465,20 @@ internal sealed unsafe class BlockTranslations : IDisposable
             }
         }
 
+        if (version->Entry == null)
+        {
+            return;
+        }
+
         // The entry begins with a five-byte NOP in an aligned word, for a jump to take its place at once.
         var entry = (ulong*)(version->Entry - version->ToExecutable);
         var distance = (uint)(int)(_unknown - (version->Entry + 5));
         Volatile.Write(ref *entry, (*entry & 0xFFFF_FF00_0000_0000) | ((ulong)distance << 8) | DroppedEntry);
     }
+
+    private BlockTranslator Begin(SoftwareVirtualProcessor vp) => new(
+        this, new CodeEmitter(_memory, _free, Math.Min(LargestBlock, _limit - _free)),
+        new CodeEmitter(_memory, _coldFree, Math.Min(LargestBlock, _coldLimit - _coldFree)), _scratch, vp.State);
 
     // Its block forgets it, so that its branches would not be taken back: it must never have any again.
     private void RetireOldest(CodeBlock* block)

@@ -93,10 +93,12 @@ internal unsafe ref partial struct BlockTranslator
 
     /// <summary>
     /// Translates a block, whose instructions are plain (<see cref="CodeCache.Plain"/>). With <paramref name="adjoins"/> its code begins just
-    /// where it is written, behind a jump to it that is left out then; what is needed to enter it from elsewhere lies apart.
+    /// where it is written, behind a jump to it that is left out then; what is needed to enter it from elsewhere lies apart, as it does
+    /// for arrivals that come later.
     /// </summary>
     public TranslatedBlock* Translate(
-        CodeBlock* block, DecodedInstruction* instructions, ulong linear, uint privilege, bool isWindowless, bool adjoins, long toExecutable)
+        CodeBlock* block, DecodedInstruction* instructions, ulong linear, uint privilege, bool isWindowless, bool adjoins, Arrival arrival,
+        long toExecutable)
     {
         _linear = linear;
         _isCode64 = (block->Mode & (uint)VpMode.Code64) != 0;
@@ -118,7 +120,7 @@ internal unsafe ref partial struct BlockTranslator
         _block->LiveFlags = _live[0];
         FindWindows();
         FindStrides();
-        EmitEntry(adjoins);
+        EmitEntry(adjoins, arrival);
         var ends = false;
         for (_index = 0; _index < _count; _index++)
         {
@@ -146,20 +148,49 @@ internal unsafe ref partial struct BlockTranslator
         return _block;
     }
 
+    /// <summary>Writes what another kind of arrival needs in front of a block, apart from it.</summary>
+    public void AddEntry(TranslatedBlock* block, Arrival arrival)
+    {
+        _block = block;
+        _linear = block->Linear;
+        _live[0] = block->LiveFlags;
+        _c = _cold;
+        if (arrival == Arrival.Indirect)
+        {
+            EmitAddressTest();
+        }
+
+        if (block->Checked == null)
+        {
+            EmitRequestTest();
+            EmitJump(block->Body);
+        }
+        else
+        {
+            EmitJump(block->Checked);
+        }
+
+        EmitColds();
+    }
+
     // The linear address of what lies so many bytes behind the block's start.
     private readonly ulong AddressOf(ulong offset) => Wrapped(_linear + offset);
 
     private readonly ulong Wrapped(ulong linear) => _isCode64 ? linear : (uint)linear;
 
-    private void EmitEntry(bool adjoins)
+    private void EmitEntry(bool adjoins, Arrival arrival)
     {
-        if (adjoins)
+        var last = _instructions + _count - 1;
+        var isLoop = last->Operation is Operation.Jcc or Operation.Jmp && Wrapped(last->Immediate) == 0;
+        if (adjoins && arrival != Arrival.Forward && (!isLoop || arrival == Arrival.Indirect))
         {
             var hot = _c;
-            var last = _instructions + _count - 1;
-            var isLoop = last->Operation is Operation.Jcc or Operation.Jmp && Wrapped(last->Immediate) == 0;
             _c = _cold;
-            EmitAddressTest();
+            if (arrival == Arrival.Indirect)
+            {
+                EmitAddressTest();
+            }
+
             if (!isLoop)
             {
                 EmitRequestTest();
@@ -168,16 +199,20 @@ internal unsafe ref partial struct BlockTranslator
             EmitJump(hot.Executable);
             _cold = _c;
             _c = hot;
-            _block->SetAdjoining(isChecked: isLoop);
-            if (isLoop)
-            {
-                EmitRequestTest();
-            }
         }
-        else
+        else if (!adjoins && arrival == Arrival.Indirect)
         {
             EmitAddressTest();
+        }
+
+        if (isLoop || (!adjoins && arrival != Arrival.Forward))
+        {
             EmitRequestTest();
+        }
+
+        if (adjoins)
+        {
+            _block->SetAdjoining(isChecked: isLoop);
         }
 
         _block->Body = _c.Executable;

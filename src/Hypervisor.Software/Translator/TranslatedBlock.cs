@@ -68,14 +68,17 @@ internal unsafe struct TranslatedBlock
         set => _liveFlags = (ushort)value;
     }
 
-    /// <summary>What the jump cache holds: tests that RDI is <see cref="Linear"/>, then as <see cref="Checked"/>. Executable view, 8-byte aligned.</summary>
+    /// <summary>
+    /// What the jump cache holds: tests that RDI is <see cref="Linear"/>, then as <see cref="Checked"/>. Executable view, 8-byte aligned; null while
+    /// nothing has come that way.
+    /// </summary>
     public byte* Entry
     {
         readonly get => _entry == 0 ? null : At(_entry) + ToExecutable;
         set => _entry = DistanceTo(value - ToExecutable);
     }
 
-    /// <summary>Tests for requests, then the body: for backward branches.</summary>
+    /// <summary>Tests for requests, then the body: for backward branches. Null while none has come.</summary>
     public byte* Checked
     {
         readonly get => _checked == 0 ? null : At(_checked) + ToExecutable;
@@ -193,6 +196,19 @@ internal unsafe struct TranslatedBlock
     private readonly byte* At(int distance) => (byte*)Unsafe.AsPointer(ref Unsafe.AsRef(in this)) + distance;
 
     private readonly int DistanceTo(byte* place) => (int)(place - At(0));
+}
+
+/// <summary>How a translation is arrived at, which decides what is in front of its first instruction.</summary>
+internal enum Arrival : byte
+{
+    /// <summary>By direct branches forward: nothing is.</summary>
+    Forward,
+
+    /// <summary>By direct branches backward, as loops have them: it looks for requests.</summary>
+    Backward,
+
+    /// <summary>Through the jump cache: it looks whether the address is its own, and for requests.</summary>
+    Indirect,
 }
 
 /// <summary>A branch that is taken when the check of a window fails: to a record, or to a windowless translation once there is one.</summary>

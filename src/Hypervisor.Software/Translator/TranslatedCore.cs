@@ -97,8 +97,8 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
         }
 
         // With something requested, too, a block is executed.
-        var translated = GetTranslation(block);
-        if (translated == null ? Interpret(block) && TryGoOn(out translated, needsSlot: false) : TryEnterJumpCache(block, translated))
+        var translated = GetTranslation(block, Arrival.Forward);
+        if (translated == null ? Interpret(block) && TryGoOn(out translated, needsSlot: false) : TryEnterJumpCache(block, translated, needsSlot: false))
         {
             RunTranslated(translated);
         }
@@ -118,6 +118,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
     private bool TryEnterJumpCache(CodeBlock* block, TranslatedBlock* translated, bool needsSlot = true)
     {
         var linear = translated->Linear;
+        needsSlot = (needsSlot || translated->Mapping == 0) && _cache.TryAddEntry(_vp, translated);
         if (!IsFetchable(linear))
         {
             return false;
@@ -143,13 +144,13 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
             JumpCache.Clear(_state, translated->Privilege, _translations.Misses);
         }
 
-        if (!needsSlot && translated->Mapping != 0)
+        if (needsSlot)
         {
-            JumpCache.SetMapping(_state, translated, isGlobal);
+            JumpCache.Set(_state, translated, second, isGlobal, _translations.Misses);
         }
         else
         {
-            JumpCache.Set(_state, translated, second, isGlobal, _translations.Misses);
+            JumpCache.SetMapping(_state, translated, isGlobal);
         }
 
         return true;
@@ -160,7 +161,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
         linear - _state->FetchTlb[(linear >> 12) & (TlbEntry.SetSize - 1)].Tag < GuestMemory.PageSize;
 
     // Null when the block cannot be translated, or has run too seldom, or has to be looked up anew.
-    private TranslatedBlock* GetTranslation(CodeBlock* block, bool isWindowless = false)
+    private TranslatedBlock* GetTranslation(CodeBlock* block, Arrival arrival, bool isWindowless = false)
     {
         var linear = _state->Rip;
         var translated = _translations.Find(block, linear, Privilege, isWindowless);
@@ -175,7 +176,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
             return null;
         }
 
-        return _cache.Translate(_vp, block, linear, isWindowless);
+        return _cache.Translate(_vp, block, linear, arrival, isWindowless);
     }
 
     // Executes a block without a translation, at RIP; false when the caller cannot simply go on with the next one.
@@ -347,7 +348,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
                 return false;
             }
 
-            translated = GetTranslation(block);
+            translated = GetTranslation(block, needsSlot ? Arrival.Indirect : ArrivalBy(link));
             if (translated != null)
             {
                 if (!TryEnterJumpCache(block, translated, needsSlot))
@@ -375,6 +376,9 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
         return false;
     }
 
+    // How a branch to RIP arrives; without one nothing is expected.
+    private Arrival ArrivalBy(FarLink* link) => link != null && _state->Rip <= link->Block->Linear ? Arrival.Backward : Arrival.Forward;
+
     // Goes on with the block at RIP, linking the branch that led there.
     private bool Follow(ref TranslatedBlock* from, int slot)
     {
@@ -390,7 +394,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
             return false;
         }
 
-        var translated = GetTranslation(next);
+        var translated = GetTranslation(next, _state->Rip <= from->Linear ? Arrival.Backward : Arrival.Forward);
         if (translated == null)
         {
             return Interpret(next) && TryGoOn(out from, needsSlot: false);
@@ -422,7 +426,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
         }
 
         var linear = _state->Rip;
-        var translated = GetTranslation(rest, isWindowless: true);
+        var translated = GetTranslation(rest, Arrival.Forward, isWindowless: true);
         if (translated == null)
         {
             return Interpret(rest) && TryGoOn(out from, needsSlot: false);
