@@ -158,6 +158,8 @@ internal sealed unsafe class BlockDecoder(SoftwarePartition partition) : IDispos
 
         Unsafe.CopyBlockUnaligned(_window, first.Host, (uint)inPage);
         Unsafe.CopyBlockUnaligned(_window + inPage, second.Host, (uint)(32 - inPage));
+        block->Crosses = true;
+        *CodeBlock.Second(block) = new SecondPage { Host = second.Host, Gpa = second.Gpa };
         var isPlain = (mode & CodeCache.Plain) != 0;
         var instruction = isPlain ? vp.Plain.Begin() : CodeBlock.Instructions(block);
         if (Decoder.Decode(_window, 32, (VpMode)mode, 0, instruction) == DecodeStatus.TooLong)
@@ -176,8 +178,6 @@ internal sealed unsafe class BlockDecoder(SoftwarePartition partition) : IDispos
             HandlerSelection.Select(instruction, (VpMode)mode);
         }
 
-        block->SecondHost = second.Host;
-        block->SecondGpa = second.Gpa;
         return Complete(block, first, mode, instruction->Length, 1);
     }
 

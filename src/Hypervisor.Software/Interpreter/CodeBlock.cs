@@ -29,35 +29,62 @@ internal unsafe struct CodeBlock
     /// <summary>How often a block of the translator was interpreted before it was worth a translation. Roughly: written by any processor, without a lock.</summary>
     public byte Runs;
 
-    /// <summary>Block behind a branch not taken or the block's end, when it lies in the same page.</summary>
-    public CodeBlock* FallThrough;
+    /// <summary>Whether it is one instruction that crosses into another page. What is known of that page follows the header.</summary>
+    public bool Crosses;
 
     /// <summary>Where the first byte lies in guest physical space.</summary>
     public ulong Gpa;
 
-    /// <summary>Non-zero when the block is one instruction that crosses into another page: host address of that page.</summary>
-    public byte* SecondHost;
-
-    /// <summary>Guest physical address of the second page.</summary>
-    public ulong SecondGpa;
-
     /// <summary>Next block of the same hash bucket.</summary>
     public CodeBlock* HashNext;
 
-    /// <summary>Next block of the same page of RAM, and of the second one.</summary>
+    /// <summary>Next block of the same page of RAM.</summary>
     public CodeBlock* NextInPage;
-    public CodeBlock* NextInSecondPage;
 
-    /// <summary>Translations to host code, one for each linear address and privilege it was run at, the oldest first.</summary>
-    public TranslatedBlock* Translations;
+    /// <summary>
+    /// Of a block of the interpreter: the block behind a branch not taken or its end, when it lies in the same page. Of one of the translator: its
+    /// translations to host code, one for each linear address and privilege it was run at, the oldest first.
+    /// </summary>
+    private void* _next;
+
+    /// <summary>Block behind a branch not taken or the block's end, when it lies in the same page; of a block of the interpreter.</summary>
+    public static CodeBlock** FallThrough(CodeBlock* block) => (CodeBlock**)&block->_next;
+
+    /// <summary>Translations of a block of the translator, one for each linear address and privilege it was run at, the oldest first.</summary>
+    public static TranslatedBlock** Translations(CodeBlock* block) => (TranslatedBlock**)&block->_next;
+
+    /// <summary>Host address of the second page of a block that crosses into it; else null.</summary>
+    public static byte* SecondHost(CodeBlock* block) => block->Crosses ? Second(block)->Host : null;
+
+    /// <summary>Guest physical address of that page; else 0.</summary>
+    public static ulong SecondGpa(CodeBlock* block) => block->Crosses ? Second(block)->Gpa : 0;
+
+    /// <summary>What is known of that page; only of a block that crosses.</summary>
+    public static SecondPage* Second(CodeBlock* block) => (SecondPage*)(block + 1);
 
     /// <summary>Where the block ends.</summary>
     public static byte* End(CodeBlock* block) =>
         (block->Mode & CodeCache.Plain) == 0 ? (byte*)(Instructions(block) + block->Count + 1) : Bytes(block) + ((block->Length + 7) & ~7);
 
     /// <summary>The bytes of a block of the translator; what lies behind its end may be read.</summary>
-    public static byte* Bytes(CodeBlock* block) => (byte*)(block + 1);
+    public static byte* Bytes(CodeBlock* block) => Content(block);
 
     /// <summary>The first instruction of a block of the interpreter.</summary>
-    public static DecodedInstruction* Instructions(CodeBlock* block) => (DecodedInstruction*)(block + 1);
+    public static DecodedInstruction* Instructions(CodeBlock* block) => (DecodedInstruction*)Content(block);
+
+    private static byte* Content(CodeBlock* block) => block->Crosses ? (byte*)(Second(block) + 1) : (byte*)(block + 1);
+}
+
+/// <summary>The other page of a block that is one instruction across two.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct SecondPage
+{
+    /// <summary>Host address of the page.</summary>
+    public byte* Host;
+
+    /// <summary>Guest physical address of the page.</summary>
+    public ulong Gpa;
+
+    /// <summary>Next block of the same page of RAM.</summary>
+    public CodeBlock* Next;
 }

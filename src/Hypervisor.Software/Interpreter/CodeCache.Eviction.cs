@@ -78,9 +78,9 @@ internal sealed unsafe partial class CodeCache
 
         Kill(block);
         _touched.Add(block->Gpa >> 12);
-        if (block->SecondHost != null)
+        if (block->Crosses)
         {
-            _touched.Add(block->SecondGpa >> 12);
+            _touched.Add(CodeBlock.SecondGpa(block) >> 12);
         }
     }
 
@@ -92,7 +92,10 @@ internal sealed unsafe partial class CodeCache
             {
                 block->HostPc = null;
                 Unlink(block);
-                Translations?.Kill(block);
+                if ((block->Mode & Plain) != 0)
+        {
+            Translations!.Kill(block);
+        }
             }
 
             ClearHasCode(number);

@@ -32,9 +32,9 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     /// </summary>
     public const uint Plain = 1u << 30;
 
-    // A page's blocks share a group of buckets, one for every 16 bytes: code that follows other code is looked up in memory that was touched for that.
+    // A page's blocks share a group of buckets, one for every 32 bytes: code that follows other code is looked up in memory that was touched for that.
     private const int GroupBits = 11;
-    private const int BucketBits = 8;
+    private const int BucketBits = 7;
     private const int BucketCount = 1 << (GroupBits + BucketBits);
     private const int InterpreterSegments = 32;
 
@@ -97,7 +97,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     public CodeBlock* Find(byte* hostPc, uint mode)
     {
         var block = _buckets[BucketIndex(hostPc)];
-        while (block != null && (block->HostPc != hostPc || block->Mode != mode || block->SecondHost != null))
+        while (block != null && (block->HostPc != hostPc || block->Mode != mode || block->Crosses))
         {
             block = block->HashNext;
         }
@@ -121,7 +121,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
         {
             if (block->HostPc == first.Host && block->Mode == mode)
             {
-                if (block->SecondHost == null)
+                if (!block->Crosses)
                 {
                     return block;
                 }
@@ -131,7 +131,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
                     return null;
                 }
 
-                if (second.Host == block->SecondHost)
+                if (second.Host == CodeBlock.SecondHost(block))
                 {
                     return block;
                 }
@@ -153,14 +153,14 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     public void Link(SoftwareVirtualProcessor vp, CodeBlock* from, void** slot, CodeBlock* to)
     {
         // A loop across a page border comes here each time round: it must not take the lock of all processors for nothing.
-        if (to->SecondHost != null || from->SecondHost != null
+        if (to->Crosses || from->Crosses
             || ((ulong)from->HostPc ^ (ulong)to->HostPc) >= GuestMemory.PageSize)
         {
             return;
         }
 
         Enter(vp);
-        if (from->HostPc != null && to->HostPc != null && to->SecondHost == null && from->SecondHost == null
+        if (from->HostPc != null && to->HostPc != null && !to->Crosses && !from->Crosses
             && ((ulong)from->HostPc ^ (ulong)to->HostPc) < GuestMemory.PageSize)
         {
             *slot = to;
@@ -364,7 +364,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static uint BucketIndex(byte* hostPc) =>
-        ((uint)((((ulong)hostPc >> 12) * 0x9E37_79B9_7F4A_7C15) >> (64 - GroupBits)) << BucketBits) | ((uint)hostPc >> 4 & ((1 << BucketBits) - 1));
+        ((uint)((((ulong)hostPc >> 12) * 0x9E37_79B9_7F4A_7C15) >> (64 - GroupBits)) << BucketBits) | ((uint)hostPc >> 5 & ((1 << BucketBits) - 1));
 
     // A processor that waits for the lock must not keep others waiting for it.
     private void Enter(SoftwareVirtualProcessor vp)
@@ -483,7 +483,10 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
 
         block->HostPc = null;
         Unlink(block);
-        Translations?.Kill(block);
+        if ((block->Mode & Plain) != 0)
+        {
+            Translations!.Kill(block);
+        }
     }
 
     private static void Unlink(CodeBlock* block)
@@ -494,7 +497,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
             return;
         }
 
-        block->FallThrough = null;
+        *CodeBlock.FallThrough(block) = null;
         var last = CodeBlock.Instructions(block) + block->Count - 1;
         if (last->Operation is Operation.Jcc or Operation.Jmp or Operation.Call)
         {

@@ -26,18 +26,18 @@ internal sealed unsafe class CodePages
         page.Lines |= Lines(block->Gpa, Math.Min(block->Length, inFirst));
         block->NextInPage = page.First;
         page.First = block;
-        if (block->SecondHost == null)
+        if (!block->Crosses)
         {
             return;
         }
 
         // Two linear pages may be one of RAM.
-        var second = block->SecondGpa >> 12;
+        var second = CodeBlock.SecondGpa(block) >> 12;
         page = GetOrAdd(second);
-        page.Lines |= Lines(block->SecondGpa, block->Length - inFirst);
+        page.Lines |= Lines(CodeBlock.SecondGpa(block), block->Length - inFirst);
         if (second != number)
         {
-            block->NextInSecondPage = page.First;
+            CodeBlock.Second(block)->Next = page.First;
             page.First = block;
         }
     }
@@ -66,8 +66,8 @@ internal sealed unsafe class CodePages
         {
             next = Following(number, block);
             var first = Math.Min(block->Length, InFirst(block));
-            var second = block->SecondHost == null ? 0 : block->Length - first;
-            if (Overlaps(block->Gpa, first, gpa, length) || Overlaps(block->SecondGpa, second, gpa, length))
+            var second = !block->Crosses ? 0 : block->Length - first;
+            if (Overlaps(block->Gpa, first, gpa, length) || Overlaps(CodeBlock.SecondGpa(block), second, gpa, length))
             {
                 taken.Add((nint)block);
                 if (second != 0)
@@ -78,7 +78,7 @@ internal sealed unsafe class CodePages
                 continue;
             }
 
-            lines |= LinesIn(number, block->Gpa, first) | LinesIn(number, block->SecondGpa, second);
+            lines |= LinesIn(number, block->Gpa, first) | LinesIn(number, CodeBlock.SecondGpa(block), second);
             *Link(number, block) = kept;
             kept = block;
         }
@@ -113,9 +113,9 @@ internal sealed unsafe class CodePages
 
             var first = Math.Min(block->Length, InFirst(block));
             page.Lines |= LinesIn(number, block->Gpa, first);
-            if (block->SecondHost != null)
+            if (block->Crosses)
             {
-                page.Lines |= LinesIn(number, block->SecondGpa, block->Length - first);
+                page.Lines |= LinesIn(number, CodeBlock.SecondGpa(block), block->Length - first);
             }
 
             *Link(number, block) = kept;
@@ -141,7 +141,7 @@ internal sealed unsafe class CodePages
     private static int InFirst(CodeBlock* block) => (int)(GuestMemory.PageSize - (block->Gpa & 0xFFF));
 
     private static CodeBlock** Link(ulong number, CodeBlock* block) =>
-        block->Gpa >> 12 == number ? &block->NextInPage : &block->NextInSecondPage;
+        block->Gpa >> 12 == number ? &block->NextInPage : &CodeBlock.Second(block)->Next;
 
     private static ulong Lines(ulong gpa, int length)
     {
@@ -156,7 +156,7 @@ internal sealed unsafe class CodePages
 
     private void RemoveFromOther(ulong number, CodeBlock* block)
     {
-        var other = block->Gpa >> 12 == number ? block->SecondGpa >> 12 : block->Gpa >> 12;
+        var other = block->Gpa >> 12 == number ? CodeBlock.SecondGpa(block) >> 12 : block->Gpa >> 12;
         if (other == number || !_pages.TryGetValue(other, out var page))
         {
             return;

@@ -937,7 +937,7 @@ internal sealed unsafe partial class InstructionInterpreter
                 return;
             }
 
-            next = block->FallThrough;
+            next = *CodeBlock.FallThrough(block);
             if (next == null)
             {
                 next = LinkFallThrough(vp, block);

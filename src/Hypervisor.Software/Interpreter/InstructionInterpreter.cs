@@ -283,7 +283,7 @@ internal sealed unsafe partial class InstructionInterpreter : IExecutionCore
         var next = Find(vp);
         if (next != null && (vp->Mode & (uint)VpMode.Code64) != 0)
         {
-            _cache.Link(_vp, block, (void**)&block->FallThrough, next);
+            _cache.Link(_vp, block, (void**)CodeBlock.FallThrough(block), next);
         }
 
         return next;

@@ -34,7 +34,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     private const int MaximumVersions = 32;
     // As for the block cache's buckets, by linear address.
     private const int GroupBits = 11;
-    private const int BucketBits = 8;
+    private const int BucketBits = 7;
     private const int IndexSize = 1 << (GroupBits + BucketBits);
 
     private readonly ExecutableMemory _memory;
@@ -68,7 +68,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
         Segments = Math.Clamp(size / SegmentSize, 4, 256);
         _newest = new TranslatedBlock*[Segments];
 
-        // Blocks have about twice as much apart; whichever part fills first ends the segment.
+        // Blocks have twice as much apart; whichever part fills first ends the segment.
         _hotSize = Math.Max(size / Segments / 3, 2 * LargestBlock) & ~4095;
         _coldSize = (size / Segments) - _hotSize;
         _translated = translated;
@@ -79,6 +79,10 @@ internal sealed unsafe class BlockTranslations : IDisposable
         Enter = (delegate* unmanaged<VpState*, byte*, void>)code.Executable;
         TranslationStubs.EmitEnter(ref code);
         code.Align(16);
+        LeaveMissed = code.Executable;
+        code.Store64(HostRegister.Rsp, StateLayout.Parked + 8, HostRegister.Rdi);
+        CalledLeave = code.Executable;
+        TranslationStubs.EmitCalledLeave(ref code);
         Leave = code.Executable;
         TranslationStubs.EmitLeave(ref code);
         code.Align(16);
@@ -141,6 +145,12 @@ internal sealed unsafe class BlockTranslations : IDisposable
     /// <summary>Where exits of blocks go, RDI being their record.</summary>
     public byte* Leave { get; }
 
+    /// <summary>Where exits of blocks call instead, their record being behind the call.</summary>
+    public byte* CalledLeave { get; }
+
+    /// <summary>The same for accesses that miss, RDI being the linear address.</summary>
+    public byte* LeaveMissed { get; }
+
     /// <summary>Where jumps go whose target is not in its slot of the jump cache, RDI being the linear address.</summary>
     public JumpCache.Misses Misses { get; }
 
@@ -198,7 +208,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     public TranslatedBlock* Find(CodeBlock* block, ulong linear, uint privilege, bool isWindowless = false)
     {
         // Most blocks have one, which is found there without a look at the index, whose memory is seldom in the host's caches.
-        var first = (TranslatedBlock*)Volatile.Read(ref *(nint*)&block->Translations);
+        var first = (TranslatedBlock*)Volatile.Read(ref *(nint*)CodeBlock.Translations(block));
         if (first == null)
         {
             return null;
@@ -226,7 +236,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
         for (var version = *Bucket(linear); version != null; version = version->IndexNext)
         {
             if (version->Linear == linear && version->Privilege == privilege && version->Block->HostPc == hostPc
-                && version->Block->SecondHost == null && !version->IsRetired)
+                && !version->Block->Crosses && !version->IsRetired)
             {
                 return version;
             }
@@ -268,7 +278,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
         var translator = Begin(vp);
         var adjoins = !isWindowless && IsNextAfter(_newest[_segment], block, linear, privilege);
         var translated = translator.Translate(block, instructions, linear, privilege, isWindowless, adjoins, arrival, _memory.Executable - _memory.Writable);
-        translated->Mapping = block->SecondHost == null ? _farLinks.MappingOf(linear, block->HostPc) : 0;
+        translated->Mapping = !block->Crosses ? _farLinks.MappingOf(linear, block->HostPc) : 0;
         _free = (int)(translator.End - _memory.Writable);
         _coldFree = (int)(translator.ColdEnd - _memory.Writable);
         if (block->TranslationCount == MaximumVersions)
@@ -278,13 +288,13 @@ internal sealed unsafe class BlockTranslations : IDisposable
             hasRetired = true;
         }
 
-        if (block->Translations == null)
+        if (*CodeBlock.Translations(block) == null)
         {
-            Volatile.Write(ref *(nint*)&block->Translations, (nint)translated);
+            Volatile.Write(ref *(nint*)CodeBlock.Translations(block), (nint)translated);
         }
         else
         {
-            var last = block->Translations;
+            var last = *CodeBlock.Translations(block);
             while (last->Next != null)
             {
                 last = last->Next;
@@ -363,7 +373,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     /// <summary>Makes the branches of a block's translations lead to the dispatcher again.</summary>
     public static void Unlink(CodeBlock* block)
     {
-        for (var version = block->Translations; version != null; version = version->Next)
+        for (var version = *CodeBlock.Translations(block); version != null; version = version->Next)
         {
             Unlink(version);
         }
@@ -372,12 +382,12 @@ internal sealed unsafe class BlockTranslations : IDisposable
     /// <summary>Gives up the translations of a dropped block: whatever a jump cache still holds of them leads to the dispatcher.</summary>
     public void Kill(CodeBlock* block)
     {
-        for (var version = block->Translations; version != null; version = version->Next)
+        for (var version = *CodeBlock.Translations(block); version != null; version = version->Next)
         {
             Kill(version);
         }
 
-        block->Translations = null;
+        *CodeBlock.Translations(block) = null;
         block->TranslationCount = 0;
     }
 
@@ -416,7 +426,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     // Whether the newest translation, whose code ends where the next one's will begin, ends with a jump to that.
     private static bool IsNextAfter(TranslatedBlock* newest, CodeBlock* block, ulong linear, uint privilege) =>
         newest != null && newest->Tail != null && newest->TailTarget == linear && linear > newest->Linear && newest->Privilege == privilege
-        && !newest->IsRetired && block->SecondHost == null && newest->Block->HostPc != null
+        && !newest->IsRetired && !block->Crosses && newest->Block->HostPc != null
         && ((ulong)newest->Block->HostPc ^ (ulong)block->HostPc) < GuestMemory.PageSize;
 
     private static int Distance(TranslatedBlock* from, int* place, byte* target) => (int)(target - ((byte*)place + from->ToExecutable + 4));
@@ -483,15 +493,15 @@ internal sealed unsafe class BlockTranslations : IDisposable
     // Its block forgets it, so that its branches would not be taken back: it must never have any again.
     private void RetireOldest(CodeBlock* block)
     {
-        var oldest = block->Translations;
-        block->Translations = oldest->Next;
+        var oldest = *CodeBlock.Translations(block);
+        *CodeBlock.Translations(block) = oldest->Next;
         block->TranslationCount--;
         Unlink(oldest);
         Kill(oldest);
     }
 
     private TranslatedBlock** Bucket(ulong linear) =>
-        _index + (((uint)(((linear >> 12) * 0x9E37_79B9_7F4A_7C15) >> (64 - GroupBits)) << BucketBits) | ((uint)linear >> 4 & ((1 << BucketBits) - 1)));
+        _index + (((uint)(((linear >> 12) * 0x9E37_79B9_7F4A_7C15) >> (64 - GroupBits)) << BucketBits) | ((uint)linear >> 5 & ((1 << BucketBits) - 1)));
 
     // Most blocks are far smaller than what is kept ready.
     private void Populate(ref int populated, int free, int limit)

@@ -19,12 +19,35 @@ internal unsafe ref partial struct BlockTranslator
         _c.Int32(0);
     }
 
-    // lea rdi, [record]; jmp leave; record.
+    // call leave; record.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private ExitRecord* EmitRecordExit(ExitKind kind, int offset)
     {
-        EmitToRecord(_owner.Leave);
+        EmitLeave(_owner.CalledLeave);
         return BeginRecord(kind, offset, ExitRecord.ShortSize);
+    }
+
+    // call stub; the record follows.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void EmitLeave(byte* stub)
+    {
+        _c.Byte(0xE8);
+        _c.Int32((int)(stub - (_c.Executable + 4)));
+    }
+
+    // RDI, the linear address that missed, is kept for the exit, which follows but for its record.
+    private void EmitLeaveMissed(Cold* cold)
+    {
+        if (cold->Flags == FlagsInRegister)
+        {
+            _flags = FlagsInRegister;
+            EmitLeave(_owner.LeaveMissed);
+            return;
+        }
+
+        _c.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdi);
+        RestoreColdFlags(cold);
+        EmitLeave(_owner.CalledLeave);
     }
 
     // lea rdi, [record, which follows]; jmp stub.
@@ -190,7 +213,7 @@ internal unsafe ref partial struct BlockTranslator
     private readonly bool IsLinkable(ulong offset)
     {
         var target = AddressOf(offset);
-        if (((target ^ _linear) & ~0xFFFUL) != 0 || _block->Block->SecondHost != null)
+        if (((target ^ _linear) & ~0xFFFUL) != 0 || _block->Block->Crosses)
         {
             return false;
         }

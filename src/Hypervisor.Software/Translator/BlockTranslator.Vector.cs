@@ -59,10 +59,8 @@ internal unsafe ref partial struct BlockTranslator
     private void EmitMissCold(Cold* cold)
     {
         EmitMissedAddress(cold);
-        _c.Store64(HostRegister.Rsp, StateLayout.Parked, HostRegister.Rdi);
-        RestoreColdFlags(cold);
+        EmitLeaveMissed(cold);
         var index = cold->Index;
-        EmitToRecord(_owner.Leave);
         var kind = cold->Kind == ColdKind.MissedStore ? ExitKind.MissedStore : ExitKind.MissedLoad;
         var record = BeginRecord(kind, OffsetOf(index), sizeof(ExitRecord));
         if (!_accesses[index].IsWithin)

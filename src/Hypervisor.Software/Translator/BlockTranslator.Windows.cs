@@ -58,7 +58,7 @@ internal unsafe ref partial struct BlockTranslator
     {
         _windowCount = 0;
         new Span<Access>(_accesses, _count).Clear();
-        if (_block->IsWindowless || _block->Block->SecondHost != null || !HasSeveralAccesses())
+        if (_block->IsWindowless || _block->Block->Crosses || !HasSeveralAccesses())
         {
             return;
         }
@@ -336,15 +336,14 @@ internal unsafe ref partial struct BlockTranslator
         var place = (int*)_c.Cursor;
         _c.Int32(0);
         var index = cold->Index;
-        EmitToRecord(_owner.Leave);
+        EmitLeave(_owner.CalledLeave);
         var kind = cold->Kind == ColdKind.StoreWindow ? ExitKind.StoreWindow : ExitKind.LoadWindow;
         var record = BeginRecord(kind, OffsetOf(index), sizeof(ExitRecord));
         record->Retry = Distance(record, ReloadSize(_startIn[index], index) != 0 ? _c.Cursor : _starts[index]);
         EmitReload(_startIn[index], index);
         var link = (WindowLink*)_c.Cursor;
         record->Resume = Distance(record, (byte*)link);
-        link->Place = place;
-        link->Next = _block->Windows;
+        WindowLink.Begin(link, place, _block->Windows);
         _block->Windows = link;
         _c.Skip(sizeof(WindowLink));
     }

@@ -215,11 +215,24 @@ internal enum Arrival : byte
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct WindowLink
 {
+    // By their distance from here; 0 for null.
+    private int _place;
+    private int _next;
+
     /// <summary>Its displacement, which is 0 while it leads to the record behind it.</summary>
-    public int* Place;
+    public readonly int* Place => (int*)At(_place);
 
     /// <summary>The block's link made before.</summary>
-    public WindowLink* Next;
+    public readonly WindowLink* Next => _next == 0 ? null : (WindowLink*)At(_next);
+
+    /// <summary>Begins one, in memory of whatever content.</summary>
+    public static void Begin(WindowLink* link, int* place, WindowLink* next)
+    {
+        link->_place = (int)((byte*)place - (byte*)link);
+        link->_next = next == null ? 0 : (int)((byte*)next - (byte*)link);
+    }
+
+    private readonly byte* At(int distance) => (byte*)Unsafe.AsPointer(ref Unsafe.AsRef(in this)) + distance;
 }
 
 /// <summary>

@@ -126,7 +126,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
 
         var isGlobal = _vp.Mmu.IsFetchGlobal(linear);
         var second = linear;
-        if (block->SecondHost != null)
+        if (block->Crosses)
         {
             second = BlockDecoder.NextPage(_vp, linear);
             if (!IsFetchable(second))
@@ -389,7 +389,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
 
         var emptied = _cache.Emptied;
         var next = Find();
-        if (next == null || next->SecondHost != null)
+        if (next == null || next->Crosses)
         {
             return false;
         }
@@ -420,7 +420,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
     {
         var emptied = _cache.Emptied;
         var rest = Find();
-        if (rest == null || rest->SecondHost != null)
+        if (rest == null || rest->Crosses)
         {
             return false;
         }

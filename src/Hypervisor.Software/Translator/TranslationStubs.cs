@@ -48,6 +48,19 @@ internal static unsafe class TranslationStubs
         code.RegisterMemory(OpcodePrefix.None, OpcodeMap.Primary, 0xFF, false, 4, HostRegister.Rsp, StateLayout.Parked); // jmp
     }
 
+    /// <summary>
+    /// What comes before <see cref="EmitLeave"/> for exits that call: the exit record is where they would be returned to. The word below the stack pointer
+    /// is that of R15, which is in its register.
+    /// </summary>
+    public static void EmitCalledLeave(ref CodeEmitter code)
+    {
+        // Returning from a call keeps the host's predictions of later returns right.
+        code.Pop(HostRegister.Rdi);
+        code.Bytes(0x48, 0x8D, 0x0D, 0x02, 0x00, 0x00, 0x00); // lea rcx, [what follows]
+        code.Push(HostRegister.Rcx);
+        code.Return();
+    }
+
     /// <summary>Stores registers and flags, and returns; RDI is the exit record.</summary>
     public static void EmitLeave(ref CodeEmitter code)
     {
