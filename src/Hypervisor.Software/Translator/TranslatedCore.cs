@@ -253,7 +253,7 @@ internal sealed unsafe class TranslatedCore : IExecutionCore, IInspectable
                         break;
                     }
 
-                    if (!LeaveWindow(ref translated, (WindowLink*)((byte*)record + record->Resume)))
+                    if (!LeaveWindow(ref translated, (WindowLink*)((byte*)record + record->Resume - translated->ToExecutable)))
                     {
                         return;
                     }
