@@ -155,9 +155,14 @@ internal sealed unsafe partial class InstructionInterpreter
         }
 
         count = Math.Min(count, (PageSize - (target & 0xFFF)) / (uint)size);
-        if (count == 0 || !HostStore(target, size, out var to))
+        if (count == 0)
         {
             return 0;
+        }
+
+        if (!HostStore(target, size, out var to))
+        {
+            return BulkStepOverCode(vp, i, size, mask, count, target);
         }
 
         if (i->Operation == Operation.Stos)
@@ -193,6 +198,46 @@ internal sealed unsafe partial class InstructionInterpreter
         }
 
         WriteRegister(vp, 7 * 8, i->AddressSize, targetOffset + (count * (uint)size));
+        return count;
+    }
+
+    // The same to a page with code, as a kernel clears or fills what it has freed: the page's blocks are looked through once.
+    private ulong BulkStepOverCode(VpState* vp, DecodedInstruction* i, int size, ulong mask, ulong count, ulong target)
+    {
+        var buffer = stackalloc byte[(int)PageSize];
+        var source = buffer;
+        var sourceOffset = vp->Gpr[6] & mask;
+        if (i->Operation == Operation.Stos)
+        {
+            Fill(buffer, size, count, vp->Gpr[0]);
+        }
+        else
+        {
+            if (!OperandAddress.TryGetLinear(vp, i->Segment, sourceOffset, size, isStore: false, out var from))
+            {
+                _ = DropFault();
+                return 0;
+            }
+
+            count = Math.Min(count, (PageSize - (from & 0xFFF)) / (uint)size);
+            if (count == 0 || !HostLoad(from, size, out source))
+            {
+                return 0;
+            }
+        }
+
+        if (!Mmu.TryStoreOverCode(target, source, (int)count * size))
+        {
+            _ = DropFault();
+            return 0;
+        }
+
+        if (i->Operation == Operation.Movs)
+        {
+            WriteRegister(vp, 6 * 8, i->AddressSize, sourceOffset + (count * (uint)size));
+        }
+
+        WriteRegister(vp, 7 * 8, i->AddressSize, (vp->Gpr[7] & mask) + (count * (uint)size));
         return count;
     }
 

@@ -218,6 +218,23 @@ internal sealed unsafe partial class Mmu : IDisposable
         return TryTranslate(linear, MmuAccess.Store, Privilege, out var translation) && !IsCode(translation) ? translation.Host : null;
     }
 
+    /// <summary>
+    /// Stores bytes that lie in one page of RAM with code, whose blocks of those bytes are dropped at once. False with nothing stored when it
+    /// is another page, or they cross into one, overlap the source, are watched or checked for alignment; or after a fault.
+    /// </summary>
+    public bool TryStoreOverCode(ulong linear, byte* source, int length)
+    {
+        if ((linear & 0xFFF) + (uint)length > PageSize || _watching || _checksAlignment
+            || !TryTranslate(linear, MmuAccess.Store, Privilege, out var translation) || !IsCode(translation)
+            || (ulong)(source - translation.Host + length) < 2 * (ulong)length)
+        {
+            return false;
+        }
+
+        CopyTo(translation, source, length);
+        return true;
+    }
+
     /// <summary>Checks that bytes could be stored, raising the fault if not; for instructions that must not store in part.</summary>
     public bool TryProbeStore(ulong linear, int length)
     {

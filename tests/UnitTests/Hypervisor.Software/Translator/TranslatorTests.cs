@@ -245,6 +245,40 @@ public sealed class TranslatorTests
         Assert.Equal(15UL, pair.Translated.Gpr(2));
     }
 
+    [Theory]
+    [InlineData(new byte[] { 0xF3, 0xA4 }, 16)] // rep movsb
+    [InlineData(new byte[] { 0xF3, 0xA5 }, 4)] // rep movsd
+    [InlineData(new byte[] { 0xF3, 0x48, 0xA5 }, 2)] // rep movsq
+    public void A_function_that_is_copied_over_another_one_runs_in_its_place(byte[] copy, byte count)
+    {
+        using var pair = new ProgramPair();
+        const int First = 0x100;
+        const int Second = 0x180;
+        var program = new byte[0x200];
+        program.AsSpan().Fill(0xF4); // hlt
+        byte[] start =
+        [
+            0xE8, .. BitConverter.GetBytes(First - 5), // call first
+            0x89, 0xC3, // mov ebx, eax
+            0x48, 0x8D, 0x35, .. BitConverter.GetBytes(Second - 14), // lea rsi, [second]
+            0x48, 0x8D, 0x3D, .. BitConverter.GetBytes(First - 21), // lea rdi, [first]
+            0xB9, count, 0, 0, 0, // mov ecx, count
+            .. copy,
+        ];
+        start.CopyTo(program, 0);
+        byte[] end = [0xE8, .. BitConverter.GetBytes(First - start.Length - 5), 0xF4]; // call first; hlt
+        end.CopyTo(program, start.Length);
+        new byte[] { 0xB8, 1, 0, 0, 0, 0xC3 }.CopyTo(program, First); // mov eax, 1; ret
+        new byte[] { 0xB8, 2, 0, 0, 0, 0xC3, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 }.CopyTo(program, Second);
+
+        Assert.Equal("", pair.Compare(program, 1));
+        Assert.Equal(1UL, pair.Translated.Gpr(3));
+        Assert.Equal(2UL, pair.Translated.Gpr(0));
+        Assert.Equal(0UL, pair.Translated.Gpr(1));
+        Assert.Equal(ProgramMachine.CodeAddress + Second + 16, pair.Translated.Gpr(6));
+        Assert.Equal(ProgramMachine.CodeAddress + First + 16, pair.Translated.Gpr(7));
+    }
+
     [Fact]
     public void Code_changed_from_outside_runs_as_changed()
     {
