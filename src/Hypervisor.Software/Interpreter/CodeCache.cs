@@ -71,7 +71,9 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     /// <summary>Instructions in them.</summary>
     public ulong Instructions { get; private set; }
 
-    /// <summary>What decoding took, by what one block in sixteen took: the time of day, not the processor's.</summary>
+    /// <summary>
+    /// What decoding took, by what one block in sixteen took: the time of day, not the processor's. Waiting for memory that the host gives is no part of it.
+    /// </summary>
     public TimeSpan DecodingTime => Stopwatch.GetElapsedTime(0, _decodingTicks);
 
     /// <summary>The same of translating, for which blocks that were decoded to be interpreted are decoded once more.</summary>
@@ -184,6 +186,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
             }
             else
             {
+                Translations.Populate();
                 var start = BeginTiming(Translations.Translated);
                 translated = Translations.Translate(vp, block, vp.Plain.Of(block, Emptied), linear, isWindowless, arrival, out var hasRetired);
                 EndTiming(start, ref _translationTicks);
@@ -401,7 +404,6 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
             return null;
         }
 
-        _arena.Take(CodeBlock.End(block));
         if (_partition.Options.Gpa.PageFlags(block->Gpa) != null)
         {
             _pages.Add(block);
@@ -413,6 +415,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
         Decoded++;
         Instructions += (uint)block->Count;
         EndTiming(start, ref _decodingTicks);
+        _arena.Take(CodeBlock.End(block));
         return block;
     }
 

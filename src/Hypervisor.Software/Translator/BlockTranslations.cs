@@ -273,8 +273,6 @@ internal sealed unsafe class BlockTranslations : IDisposable
             return known;
         }
 
-        Populate(ref _populated, _free, _limit);
-        Populate(ref _coldPopulated, _coldFree, _coldLimit);
         var translator = Begin(vp);
         var adjoins = !isWindowless && IsNextAfter(_newest[_segment], block, linear, privilege);
         var translated = translator.Translate(block, instructions, linear, privilege, isWindowless, adjoins, arrival, _memory.Executable - _memory.Writable);
@@ -333,7 +331,6 @@ internal sealed unsafe class BlockTranslations : IDisposable
             return false;
         }
 
-        Populate(ref _coldPopulated, _coldFree, _coldLimit);
         var translator = Begin(vp);
         translator.AddEntry(translated, arrival);
         _coldFree = (int)(translator.ColdEnd - _memory.Writable);
@@ -502,6 +499,13 @@ internal sealed unsafe class BlockTranslations : IDisposable
 
     private TranslatedBlock** Bucket(ulong linear) =>
         _index + (((uint)(((linear >> 12) * 0x9E37_79B9_7F4A_7C15) >> (64 - GroupBits)) << BucketBits) | ((uint)linear >> 5 & ((1 << BucketBits) - 1)));
+
+    /// <summary>Has the host give memory for the next blocks, if there is little left.</summary>
+    public void Populate()
+    {
+        Populate(ref _populated, _free, _limit);
+        Populate(ref _coldPopulated, _coldFree, _coldLimit);
+    }
 
     // Most blocks are far smaller than what is kept ready.
     private void Populate(ref int populated, int free, int limit)
