@@ -139,6 +139,10 @@ internal unsafe struct TranslatedBlock
     public readonly int* Taken => _taken == 0 ? null : (int*)At(_taken);
     public readonly int* FallThrough => _fallThrough == 0 ? null : (int*)At(_fallThrough);
 
+    /// <summary>Linear addresses of their targets.</summary>
+    public readonly ulong TakenTarget => TargetOf(_takenExit);
+    public readonly ulong FallThroughTarget => TargetOf(_fallThroughExit);
+
     /// <summary>Their values while they lead to the dispatcher.</summary>
     public readonly int TakenUnlinked => (int)(At(_takenExit) - ((byte*)Taken + 4));
     public readonly int FallThroughUnlinked => (int)(At(_fallThroughExit) - ((byte*)FallThrough + 4));
@@ -192,6 +196,9 @@ internal unsafe struct TranslatedBlock
 
     /// <summary>It is given up.</summary>
     public void Retire() => _traits |= Traits.Retired;
+
+    // The exit is a call, and its record says how far it is.
+    private readonly ulong TargetOf(int exit) => Linear + (ulong)((ExitRecord*)(At(exit) + ExitRecord.CallSize))->Resume;
 
     private readonly byte* At(int distance) => (byte*)Unsafe.AsPointer(ref Unsafe.AsRef(in this)) + distance;
 
@@ -337,6 +344,9 @@ internal unsafe struct ExitRecord
 {
     /// <summary>Bytes of records without <see cref="Retry"/>.</summary>
     public const int ShortSize = 8;
+
+    /// <summary>Bytes of the call in front of most records.</summary>
+    public const int CallSize = 5;
 
     /// <summary>Bytes from the record to <see cref="Resume"/> and <see cref="Retry"/>, for emitted code.</summary>
     public const int ResumePlace = 4;
