@@ -19,21 +19,23 @@ internal static unsafe partial class Decoder
     /// <param name="mode">Code size and the rest that decoding depends on.</param>
     /// <param name="offset">Where it lies in its block, for <see cref="DecodedInstruction.Offset"/>.</param>
     /// <param name="instruction">The result. Illegal encodings give <see cref="Operation.Invalid"/> with the length read so far.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static DecodeStatus Decode(byte* code, int available, VpMode mode, int offset, DecodedInstruction* instruction)
     {
-        int length;
-        if (available >= ReadAhead)
+        if (available < ReadAhead)
         {
-            length = DecodeBytes(code, mode, offset, instruction);
-        }
-        else
-        {
-            var padded = stackalloc byte[ReadAhead];
-            Unsafe.InitBlockUnaligned(padded, 0, ReadAhead);
-            Unsafe.CopyBlockUnaligned(padded, code, (uint)available);
-            length = DecodeBytes(padded, mode, offset, instruction);
+            return DecodePadded(code, available, mode, offset, instruction);
         }
 
+        return DecodeBytes(code, mode, offset, instruction) > MaximumLength ? DecodeStatus.TooLong : DecodeStatus.Decoded;
+    }
+
+    private static DecodeStatus DecodePadded(byte* code, int available, VpMode mode, int offset, DecodedInstruction* instruction)
+    {
+        var padded = stackalloc byte[ReadAhead];
+        Unsafe.InitBlockUnaligned(padded, 0, ReadAhead);
+        Unsafe.CopyBlockUnaligned(padded, code, (uint)available);
+        var length = DecodeBytes(padded, mode, offset, instruction);
         if (length > available && available < MaximumLength)
         {
             return DecodeStatus.NeedMore;
@@ -175,6 +177,7 @@ internal static unsafe partial class Decoder
 
     private static bool IsVexAllowed(VpMode mode) => (mode & (VpMode.Protected | VpMode.Virtual8086)) == VpMode.Protected;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int Finish(ref Reader reader, in OpcodeEntry entry, DecodedInstruction* instruction)
     {
         var prefixes = reader.Prefixes;

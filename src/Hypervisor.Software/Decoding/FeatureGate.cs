@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vitro.Hypervisor.Engine;
 using Vitro.Hypervisor.Software.Thunks;
 
@@ -7,7 +8,17 @@ namespace Vitro.Hypervisor.Software.Decoding;
 internal static unsafe class FeatureGate
 {
     /// <summary>Adapts an instruction to what the guest's CPUID offers.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Apply(DecodedInstruction* i, CpuFeatures features)
+    {
+        // Most instructions are of all processors.
+        if (i->Operation is > Operation.Bsr and (< Operation.Setcc or > Operation.Pause))
+        {
+            ApplyTo(i, features);
+        }
+    }
+
+    private static void ApplyTo(DecodedInstruction* i, CpuFeatures features)
     {
         switch (i->Operation)
         {

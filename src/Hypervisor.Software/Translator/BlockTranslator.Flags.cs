@@ -22,6 +22,11 @@ internal unsafe ref partial struct BlockTranslator
             var read = _translatable[n] ? FlagUse.Read(_instructions + n, out replaced) : LazyFlags.All;
             live = (live & ~replaced) | read;
             _live[n] = live;
+            if (_instructions[n].Operation < Operation.FirstVector)
+            {
+                continue;
+            }
+
             if (_lastVector < 0 && VectorForm.IsNative(_instructions + n))
             {
                 _lastVector = n;

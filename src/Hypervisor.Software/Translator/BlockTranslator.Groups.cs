@@ -41,10 +41,17 @@ internal unsafe ref partial struct BlockTranslator
     }
 
     // Emits the run that begins with the present instruction, which becomes its last one; false when there is none.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool TryEmitGroup(out bool ends)
     {
         ends = false;
-        if (!TryFindGroup(_index, out var group) || !TryLeaveWindow(group))
+        return TryFindGroup(_index, out var group) && TryEmitGroup(in group, out ends);
+    }
+
+    private bool TryEmitGroup(in Group group, out bool ends)
+    {
+        ends = false;
+        if (!TryLeaveWindow(group))
         {
             return false;
         }

@@ -18,6 +18,7 @@ internal unsafe ref partial struct BlockTranslator
     private static byte HomeOf(int guestRegister) => TranslationStubs.HomeOf(guestRegister);
 
     // The register that holds a guest register now: its home, or a free register loaded from the state.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private byte Fetch(int guestRegister, byte free)
     {
         var home = HomeOf(guestRegister);
@@ -174,12 +175,14 @@ internal unsafe ref partial struct BlockTranslator
     }
 
     // Programs have their sets at constant places: an instruction on the entry at RCX of one.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void EmitUserEntry(int opcode, int register, ColdKind miss, int field)
     {
         _c.Bytes(0x48, opcode, 0x84 | (register << 3), (T1 << 3) | Sp);
         _c.Int32(StateLayout.UserTlb(IsStore(miss)) + field);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void EmitLimit(ColdKind miss, int size)
     {
         _c.Bytes(0x48, 0x81, 0xFF); // cmp rdi, 4096 - size

@@ -88,10 +88,16 @@ internal unsafe ref partial struct BlockTranslator
                     Join(open, n, size, isStore);
                 }
 
-                written = RegisterUse.Written(i, Word, out raised, out amount);
+                if (_windowCount != 0)
+                {
+                    written = RegisterUse.Written(i, Word, out raised, out amount);
+                }
             }
 
-            Follow(open, written, raised, amount);
+            if (_windowCount != 0)
+            {
+                Follow(open, written, raised, amount);
+            }
         }
 
         for (var n = 0; n < _windowCount; n++)
