@@ -93,9 +93,9 @@ internal sealed unsafe partial class CodeCache
                 block->HostPc = null;
                 Unlink(block);
                 if ((block->Mode & Plain) != 0)
-        {
-            Translations!.Kill(block);
-        }
+                {
+                    Translations!.Kill(block);
+                }
             }
 
             ClearHasCode(number);

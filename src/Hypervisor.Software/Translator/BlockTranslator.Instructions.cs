@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vitro.Hypervisor.Engine;
 using System.Runtime.Intrinsics.X86;
 using Vitro.Hypervisor.Software.Decoding;
@@ -9,7 +10,20 @@ namespace Vitro.Hypervisor.Software.Translator;
 internal unsafe ref partial struct BlockTranslator
 {
     /// <summary>Whether an instruction becomes host code; all others are left to the interpreter one by one.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static bool IsTranslatable(DecodedInstruction* i, uint privilege, bool isCode64)
+    {
+        // Most instructions are none of those with conditions.
+        if (isCode64 && (i->Operation is >= Operation.Add and <= Operation.Test or Operation.Movzx or Operation.Movsx
+            || (i->Operation == Operation.Mov && i->Map == 0)))
+        {
+            return HasEncodableBytes(i);
+        }
+
+        return IsOtherTranslatable(i, privilege, isCode64);
+    }
+
+    private static bool IsOtherTranslatable(DecodedInstruction* i, uint privilege, bool isCode64)
     {
         if (!isCode64 && !IsPlainIn32(i))
         {
@@ -173,6 +187,7 @@ internal unsafe ref partial struct BlockTranslator
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void EmitPlain(DecodedInstruction* i)
     {
         var map = (OpcodeMap)i->Map;
@@ -224,19 +239,24 @@ internal unsafe ref partial struct BlockTranslator
         EmitCopy(i, map, opcode, group, reg, rm);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static (int Reg, int Rm) Roles(DecodedInstruction* i)
+    {
+        if (i->Operation == Operation.Mov)
+        {
+            return i->Form == OperandForm.RmReg ? (Read, Write) : i->Form == OperandForm.RmImmediate ? (0, Write) : (Write, Read);
+        }
+
+        return i->Operation > Operation.Xor ? OtherRoles(i)
+            : i->Form == OperandForm.RmReg ? (Read, ReadWrite) : i->Form == OperandForm.RegRm ? (ReadWrite, Read) : (0, ReadWrite);
+    }
+
+    private static (int Reg, int Rm) OtherRoles(DecodedInstruction* i)
     {
         switch (i->Operation)
         {
             case Operation.Cmp or Operation.Test:
                 return i->Form == OperandForm.RmImmediate ? (0, Read) : (Read, Read);
-            case Operation.Mov:
-                return i->Form switch
-                {
-                    OperandForm.RmImmediate => (0, Write),
-                    OperandForm.RmReg => (Read, Write),
-                    _ => (Write, Read),
-                };
             case Operation.Movzx or Operation.Movsx:
                 return (Write, Read);
             case Operation.Movbe:

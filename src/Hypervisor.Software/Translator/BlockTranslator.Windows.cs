@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Emitter;
 using Vitro.Hypervisor.Software.Thunks;
@@ -228,7 +229,20 @@ internal unsafe ref partial struct BlockTranslator
     }
 
     // The one operand in memory of an instruction that may be in a window: the word of plain stack instructions.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private readonly bool TryGetAccess(DecodedInstruction* i, out int size, out bool isStore)
+    {
+        if (i->IsMemory || i->Operation is Operation.Push or Operation.Pop or Operation.Call or Operation.Ret)
+        {
+            return TryGetPresentAccess(i, out size, out isStore);
+        }
+
+        size = 0;
+        isStore = false;
+        return false;
+    }
+
+    private readonly bool TryGetPresentAccess(DecodedInstruction* i, out int size, out bool isStore)
     {
         if (IsPlainPush(i) || i->Operation == Operation.Call)
         {

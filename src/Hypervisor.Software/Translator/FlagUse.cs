@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Vector;
 
@@ -23,8 +24,28 @@ internal static unsafe class FlagUse
         _ => LazyFlags.Sign | LazyFlags.Overflow | LazyFlags.Zero,
     };
 
+    // A bit for each of the operations that most code is made of: a look at these takes less than a jump by the operation, which hosts seldom predict.
+    private const ulong Replacing = (1UL << (int)Operation.Add) | (1UL << (int)Operation.Or) | (1UL << (int)Operation.And) | (1UL << (int)Operation.Sub)
+        | (1UL << (int)Operation.Xor) | (1UL << (int)Operation.Cmp) | (1UL << (int)Operation.Test);
+
+    private const ulong Neutral = (1UL << (int)Operation.Mov) | (1UL << (int)Operation.Movzx) | (1UL << (int)Operation.Movsx)
+        | (1UL << (int)Operation.Lea) | (1UL << (int)Operation.Push) | (1UL << (int)Operation.Pop);
+
     /// <summary>Flags read before anything is written, and flags replaced whatever the operands are.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static uint Read(DecodedInstruction* i, out uint replaced)
+    {
+        var bit = i->Operation <= Operation.Pop ? 1UL << (int)i->Operation : 0;
+        if ((bit & (Replacing | Neutral)) == 0)
+        {
+            return ReadOther(i, out replaced);
+        }
+
+        replaced = (bit & Replacing) != 0 ? All : 0;
+        return 0;
+    }
+
+    private static uint ReadOther(DecodedInstruction* i, out uint replaced)
     {
         replaced = 0;
         switch (i->Operation)

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Thunks;
 
@@ -18,7 +19,20 @@ internal static unsafe class RegisterUse
     /// <param name="word">Bytes of an address.</param>
     /// <param name="raised">A register that it raises by a constant and which is not among the others; -1 without one.</param>
     /// <param name="amount">The constant.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static uint Written(DecodedInstruction* i, int word, out int raised, out long amount)
+    {
+        if (i->Operation is Operation.Mov)
+        {
+            raised = -1;
+            amount = 0;
+            return i->Form == OperandForm.RegRm ? OfReg(i) : OfRm(i);
+        }
+
+        return WrittenByOther(i, word, out raised, out amount);
+    }
+
+    private static uint WrittenByOther(DecodedInstruction* i, int word, out int raised, out long amount)
     {
         raised = -1;
         amount = 0;
@@ -72,7 +86,7 @@ internal static unsafe class RegisterUse
                 return OfReg(i) | (1u << i->Vvvv);
             case Operation.Vector:
                 return OfVector(i);
-            case Operation.Mov or Operation.Movbe or Operation.Add or Operation.Or or Operation.Adc or Operation.Sbb or Operation.And
+            case Operation.Movbe or Operation.Add or Operation.Or or Operation.Adc or Operation.Sbb or Operation.And
                 or Operation.Sub or Operation.Xor or Operation.Inc or Operation.Dec or Operation.Not or Operation.Neg or Operation.Rol
                 or Operation.Ror or Operation.Rcl or Operation.Rcr or Operation.Shl or Operation.Sal or Operation.Shr or Operation.Sar
                 or Operation.Setcc or Operation.Shld or Operation.Shrd or Operation.Bts or Operation.Btr or Operation.Btc:
