@@ -7,7 +7,7 @@ namespace Vitro.Hypervisor.Software.Interpreter;
 internal sealed unsafe partial class CodeCache
 {
     // Blocks translated at one go: some microseconds each, in which no other processor can translate.
-    private const int MaximumAtOnce = 8;
+    private const int MaximumAtOnce = 24;
 
     /// <summary>Translates a block for a linear address; null when it cannot be, or when it is to be looked up anew.</summary>
     public TranslatedBlock* Translate(
@@ -99,24 +99,15 @@ internal sealed unsafe partial class CodeCache
         _gate.Exit();
     }
 
-    // Goes on with what a new translation branches to in its page. Blocks that have run before will run again: they are translated while the host's
-    // caches hold what translates, each behind the one that falls through to it, and linked without an exit.
+    // Goes on with what a new translation leads to, by direct branches and behind a call. Blocks that have run before will run again: they are translated
+    // while the host's caches hold what translates, each behind the one that falls through to it, and linked without an exit.
     private void GoOn(SoftwareVirtualProcessor vp, TranslatedBlock* translated)
     {
-        var branches = stackalloc Branch[2 * MaximumAtOnce];
+        var branches = stackalloc Branch[4 * MaximumAtOnce];
         var count = 0;
         for (var made = 1; ;)
         {
-            if (translated->Taken != null)
-            {
-                branches[count++] = new Branch { From = translated, Slot = 0, Target = translated->TakenTarget };
-            }
-
-            if (translated->FallThrough != null)
-            {
-                branches[count++] = new Branch { From = translated, Slot = 1, Target = translated->FallThroughTarget };
-            }
-
+            AddBranches(translated, branches, ref count);
             translated = null;
             while (translated == null)
             {
@@ -127,9 +118,9 @@ internal sealed unsafe partial class CodeCache
 
                 var branch = branches + --count;
                 var target = FindSuccessor(vp, *branch, made < MaximumAtOnce, out var isNew);
-                if (target != null && Translations!.TryAddEntry(vp, target, BlockTranslations.ArrivalAt(target, branch->From)))
+                if (target != null)
                 {
-                    BlockTranslations.Link(branch->From, branch->Slot, target);
+                    Link(vp, *branch, target);
                 }
 
                 if (isNew)
@@ -141,12 +132,66 @@ internal sealed unsafe partial class CodeCache
         }
     }
 
+    // The last one added is gone on with: what falls through to its successor is to lie before it.
+    private static void AddBranches(TranslatedBlock* from, Branch* branches, ref int count)
+    {
+        if (from->ReturnSite != 0)
+        {
+            branches[count++] = new Branch { From = from, Kind = BranchKind.Return, Target = from->ReturnSite };
+        }
+
+        for (var link = from->Leaving; link != null; link = link->NextLeaving)
+        {
+            branches[count++] = new Branch { From = from, Kind = BranchKind.Far, Far = link, Target = link->Target };
+        }
+
+        if (from->Taken != null)
+        {
+            branches[count++] = new Branch { From = from, Kind = BranchKind.Taken, Target = from->TakenTarget };
+        }
+
+        if (from->FallThrough != null)
+        {
+            branches[count++] = new Branch { From = from, Kind = BranchKind.FallThrough, Target = from->FallThroughTarget };
+        }
+    }
+
+    private void Link(SoftwareVirtualProcessor vp, in Branch branch, TranslatedBlock* to)
+    {
+        if (branch.Kind == BranchKind.Return || !Translations!.TryAddEntry(vp, to, BlockTranslations.ArrivalAt(to, branch.From)))
+        {
+            return;
+        }
+
+        if (branch.Kind == BranchKind.Far)
+        {
+            JumpCache.SetMapping(vp.State, to, vp.Mmu.IsFetchGlobal(to->Linear));
+            FarLinks.Link(branch.Far, to);
+        }
+        else
+        {
+            BlockTranslations.Link(branch.From, branch.Kind == BranchKind.Taken ? 0 : 1, to);
+        }
+    }
+
     // The translation that a branch leads to; null when there is none, and the block has not run or may not be translated now.
     private TranslatedBlock* FindSuccessor(SoftwareVirtualProcessor vp, in Branch branch, bool mayTranslate, out bool isNew)
     {
         isNew = false;
         var from = branch.From;
-        var block = Find(from->Block->HostPc + (long)(branch.Target - from->Linear), from->Block->Mode);
+        var hostPc = from->Block->HostPc + (long)(branch.Target - from->Linear);
+        if ((branch.Target ^ from->Linear) >= GuestMemory.PageSize)
+        {
+            var entry = vp.State->FetchTlb + ((branch.Target >> 12) & (TlbEntry.SetSize - 1));
+            if (branch.Target - entry->Tag >= GuestMemory.PageSize)
+            {
+                return null;
+            }
+
+            hostPc = (byte*)(entry->Host + (branch.Target - entry->Tag));
+        }
+
+        var block = Find(hostPc, from->Block->Mode);
         if (block == null)
         {
             return null;
@@ -160,18 +205,32 @@ internal sealed unsafe partial class CodeCache
 
         Translations.Populate();
         var start = BeginTiming(Translations.Translated);
-        var arrival = branch.Target <= from->Linear ? Arrival.Backward : Arrival.Forward;
+        var arrival = branch.Kind == BranchKind.Return ? Arrival.Indirect
+            : branch.Target <= from->Linear ? Arrival.Backward : Arrival.Forward;
         var translated = Translations.Translate(vp, block, vp.Plain.Of(block, Emptied), branch.Target, isWindowless: false, arrival, out _);
         EndTiming(start, ref _translationTicks);
         isNew = translated != null;
         return translated;
     }
 
-    // A direct branch of a translation to its own page.
+    private enum BranchKind
+    {
+        Taken,
+        FallThrough,
+
+        // To another page.
+        Far,
+
+        // Of the function that a call leads to.
+        Return,
+    }
+
+    // How a translation leads to another block.
     private struct Branch
     {
         public TranslatedBlock* From;
-        public int Slot;
+        public FarLink* Far;
+        public BranchKind Kind;
         public ulong Target;
     }
 }

@@ -140,6 +140,11 @@ internal unsafe ref partial struct BlockTranslator
         End = _c.Cursor;
         _c = _cold;
         EmitColds();
+        if (last->Operation is Operation.Call or Operation.CallIndirect)
+        {
+            _block->SetCalls();
+        }
+
         if (_tail + 1 == (int*)End)
         {
             _block->SetTail(_tail, AddressOf(_tailOffset));

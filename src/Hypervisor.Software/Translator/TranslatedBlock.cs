@@ -56,6 +56,7 @@ internal unsafe struct TranslatedBlock
         AdjoiningChecked = 16,
         TailIsTaken = 32,
         TailIsFallThrough = 64,
+        Calls = 128,
     }
 
     /// <summary>0 in the kernel, 1 at CPL 3: which jump cache its exits use.</summary>
@@ -143,6 +144,16 @@ internal unsafe struct TranslatedBlock
     public readonly ulong TakenTarget => TargetOf(_takenExit);
     public readonly ulong FallThroughTarget => TargetOf(_fallThroughExit);
 
+    /// <summary>Linear address behind the call that it ends with, in its page; 0 when it ends otherwise.</summary>
+    public readonly ulong ReturnSite
+    {
+        get
+        {
+            var site = Linear + Block->Length;
+            return (_traits & Traits.Calls) != 0 && ((site ^ Linear) & ~0xFFFUL) == 0 ? site : 0;
+        }
+    }
+
     /// <summary>Their values while they lead to the dispatcher.</summary>
     public readonly int TakenUnlinked => (int)(At(_takenExit) - ((byte*)Taken + 4));
     public readonly int FallThroughUnlinked => (int)(At(_fallThroughExit) - ((byte*)FallThrough + 4));
@@ -193,6 +204,9 @@ internal unsafe struct TranslatedBlock
         _tailInPage = (ushort)(target & 0xFFF);
         _traits |= place == Taken ? Traits.TailIsTaken : place == FallThrough ? Traits.TailIsFallThrough : Traits.None;
     }
+
+    /// <summary>Says that it ends with a call.</summary>
+    public void SetCalls() => _traits |= Traits.Calls;
 
     /// <summary>It is given up.</summary>
     public void Retire() => _traits |= Traits.Retired;
