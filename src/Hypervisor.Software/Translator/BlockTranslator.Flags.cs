@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Emitter;
 
@@ -189,15 +190,19 @@ internal unsafe ref partial struct BlockTranslator
         _c.Move64(HostRegister.Rax, HostRegister.Rcx);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void RestoreFlags(bool scratchFree)
+    {
+        if (_flags != FlagsInRegister)
+        {
+            RestoreFlagsFromPlace(scratchFree);
+        }
+    }
+
+    private void RestoreFlagsFromPlace(bool scratchFree)
     {
         var place = _flags;
         _flags = FlagsInRegister;
-        if (place == FlagsInRegister)
-        {
-            return;
-        }
-
         if (place >= 0)
         {
             EmitFlagsAnew(_instructions + place, scratchFree);
@@ -226,13 +231,17 @@ internal unsafe ref partial struct BlockTranslator
     }
 
     // Before an instruction proper: what it does to the flags decides where they must be.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void SettleFlags(DecodedInstruction* i, bool scratchFree)
     {
-        if (_flags == FlagsInRegister)
+        if (_flags != FlagsInRegister)
         {
-            return;
+            SettleParkedFlags(i, scratchFree);
         }
+    }
 
+    private void SettleParkedFlags(DecodedInstruction* i, bool scratchFree)
+    {
         var read = FlagUse.Read(i, out var replaced);
         if (replaced == LazyFlags.All && read == 0)
         {

@@ -63,7 +63,11 @@ internal unsafe ref partial struct BlockTranslator
     private static bool IsExtension(DecodedInstruction* i) => i->Operation is Operation.Movzx or Operation.Movsx && i->OperandSize == 4;
 
     // Registers only, one of them a high byte. False when no operand needs the host's RCX.
-    private bool TryEmitLent(DecodedInstruction* i, OpcodeMap map, int opcode, int extension, int regRole, int rmRole)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool TryEmitLent(DecodedInstruction* i, OpcodeMap map, int opcode, int extension, int regRole, int rmRole) =>
+        ((i->RegOffset | i->RmOffset) & 7) != 0 && TryEmitWithLent(i, map, opcode, extension, regRole, rmRole);
+
+    private bool TryEmitWithLent(DecodedInstruction* i, OpcodeMap map, int opcode, int extension, int regRole, int rmRole)
     {
         if (i->IsMemory || i->Form == OperandForm.RmCl || (!IsRegHigh(i) && !IsRmHigh(i)))
         {

@@ -136,6 +136,7 @@ internal unsafe ref partial struct BlockTranslator
     }
 
     // RDI is a linear address; afterwards RDI + RCX is where it lies in the host. The flags are lost.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void EmitCheck(bool isStore, int size, int slot = NoSlot, byte low = T0) =>
         EmitCheck(isStore ? ColdKind.MissedStore : ColdKind.MissedLoad, size, slot, low);
 
@@ -376,7 +377,16 @@ internal unsafe ref partial struct BlockTranslator
         return home;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void EmitPrefixes(DecodedInstruction* i)
+    {
+        if (i->OperandSize == 2 || (i->Prefixes & Prefixes.Lock) != 0 || i->Operation >= Operation.Bsf)
+        {
+            EmitOtherPrefixes(i);
+        }
+    }
+
+    private void EmitOtherPrefixes(DecodedInstruction* i)
     {
         if ((i->Prefixes & Prefixes.Lock) != 0)
         {

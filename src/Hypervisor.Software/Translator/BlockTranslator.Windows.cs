@@ -292,14 +292,22 @@ internal unsafe ref partial struct BlockTranslator
     }
 
     // False when the present instruction's operand is in no window. Else it is at RCX and a distance.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool TryEmitWindowed(DecodedInstruction* i)
     {
-        var access = _accesses + _index;
-        if (access->Window == 0 || _windows[access->Window - 1].Members == 1)
+        var window = _accesses[_index].Window;
+        if (window == 0 || _windows[window - 1].Members == 1)
         {
             return false;
         }
 
+        EmitWindowed(i);
+        return true;
+    }
+
+    private void EmitWindowed(DecodedInstruction* i)
+    {
+        var access = _accesses + _index;
         var window = _windows + access->Window - 1;
         var slot = StateLayout.Window(window->Slot);
         if (window->First == _index)
@@ -322,7 +330,6 @@ internal unsafe ref partial struct BlockTranslator
         _windowInRcx = window->Slot;
         _isWindowed = true;
         _place = (int)(access->Place - window->Low);
-        return true;
     }
 
     // ModRM of the operand that was found last, and a register.
