@@ -235,7 +235,7 @@ internal static unsafe partial class Decoder
         {
             legal = ApplyGroup(entry.Group, ref reader, instruction, ref immediate, ref lockable);
         }
-        else if (legal)
+        else if (legal && (operation is Operation.Xchg or >= Operation.Xlat || (operation == Operation.Mov && instruction->Map == 1)))
         {
             legal = Adjust(ref reader, instruction);
         }

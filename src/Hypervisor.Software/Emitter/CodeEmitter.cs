@@ -57,6 +57,7 @@ internal unsafe ref struct CodeEmitter
     private byte* _cursor;
 
     /// <summary>Starts at an offset of a code buffer.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal CodeEmitter(ExecutableMemory memory, int offset, int length)
     {
         if ((ulong)length > memory.Length - (ulong)offset)

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics.X86;
 using Vitro.Hypervisor.Software.Decoding;
 using Vitro.Hypervisor.Software.Emitter;
@@ -483,6 +484,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
         Volatile.Write(ref *entry, (*entry & 0xFFFF_FF00_0000_0000) | ((ulong)distance << 8) | DroppedEntry);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private BlockTranslator Begin(SoftwareVirtualProcessor vp) => new(
         this, new CodeEmitter(_memory, _free, Math.Min(LargestBlock, _limit - _free)),
         new CodeEmitter(_memory, _coldFree, Math.Min(LargestBlock, _coldLimit - _coldFree)), _scratch, vp.State);

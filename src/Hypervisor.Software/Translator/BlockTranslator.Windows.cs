@@ -20,6 +20,7 @@ internal unsafe ref partial struct BlockTranslator
     private const int WidestWindow = 512;
     private const int FarthestDisplacement = int.MaxValue - (2 * WidestWindow);
     private const uint AnyRegister = uint.MaxValue;
+    private const byte GuestStack = 4;
 
     private struct Window
     {
@@ -55,11 +56,12 @@ internal unsafe ref partial struct BlockTranslator
         public bool IsWithin;
     }
 
-    private void FindWindows()
+    // With the block's operands in memory: most short blocks have one at most, and nothing to share.
+    private void FindWindows(int accesses)
     {
         _windowCount = 0;
         new Span<Access>(_accesses, _count).Clear();
-        if (_block->IsWindowless || _block->Block->Crosses || !HasSeveralAccesses())
+        if (_block->IsWindowless || _block->Block->Crosses || accesses < 2)
         {
             return;
         }
@@ -111,21 +113,6 @@ internal unsafe ref partial struct BlockTranslator
         }
     }
 
-    // Nothing is shared else: most short blocks have one operand in memory, if any.
-    private readonly bool HasSeveralAccesses()
-    {
-        var accesses = 0;
-        for (var i = _instructions; i < _instructions + _count; i++)
-        {
-            if (i->IsMemory || i->Operation is Operation.Push or Operation.Pop or Operation.Call or Operation.Ret)
-            {
-                accesses++;
-            }
-        }
-
-        return accesses > 1;
-    }
-
     // What becomes of open windows when an instruction writes registers, or raises one by a constant.
     private static void Follow(Window** open, uint written, int raised, long amount)
     {
@@ -150,7 +137,13 @@ internal unsafe ref partial struct BlockTranslator
 
     private void Join(Window** open, int number, int size, bool isStore)
     {
-        var i = Operand(_instructions + number);
+        var i = _instructions + number;
+        var isMemory = i->IsMemory;
+        var baseRegister = isMemory ? i->Base : GuestStack;
+        var index = isMemory ? i->Index : DecodedInstruction.NoRegister;
+        var scale = isMemory ? i->Scale : (byte)0;
+        var segment = isMemory && i->Segment >= 4 ? i->Segment : (byte)0;
+        var displacement = isMemory ? i->Displacement : StackDisplacement(i);
         var free = 0;
         for (var slot = 0; slot < StateLayout.Windows; slot++)
         {
@@ -161,9 +154,9 @@ internal unsafe ref partial struct BlockTranslator
                 continue;
             }
 
-            if (window->Base == i.Base && window->Index == i.Index && window->Scale == i.Scale && window->Segment == i.Segment)
+            if (window->Base == baseRegister && window->Index == index && window->Scale == scale && window->Segment == segment)
             {
-                var place = i.Displacement + window->Raised;
+                var place = displacement + window->Raised;
                 var low = Math.Min(window->Low, place);
                 var high = Math.Max(window->High, place + size);
                 if (high - low <= WidestWindow)
@@ -191,22 +184,25 @@ internal unsafe ref partial struct BlockTranslator
         var added = _windows + _windowCount++;
         *added = new Window
         {
-            Base = i.Base,
-            Index = i.Index,
-            Scale = i.Scale,
-            Segment = i.Segment,
+            Base = baseRegister,
+            Index = index,
+            Scale = scale,
+            Segment = segment,
             Slot = (byte)free,
             IsStore = isStore,
             Members = 1,
             First = number,
             Last = number,
-            Low = i.Displacement,
-            High = i.Displacement + size,
+            Low = displacement,
+            High = displacement + size,
         };
         open[free] = added;
         _accesses[number].Window = _windowCount;
-        _accesses[number].Place = i.Displacement;
+        _accesses[number].Place = displacement;
     }
+
+    // Where the word of a stack instruction lies, from the stack pointer before it.
+    private readonly long StackDisplacement(DecodedInstruction* i) => i->Operation is Operation.Push or Operation.Call ? -Word : 0;
 
     // The operand in memory, or the word of the stack, as one with ModRM.
     private readonly DecodedInstruction Operand(DecodedInstruction* i)
@@ -221,10 +217,10 @@ internal unsafe ref partial struct BlockTranslator
         return new DecodedInstruction
         {
             ModRmOffset = 1,
-            Base = 4,
+            Base = GuestStack,
             Index = DecodedInstruction.NoRegister,
             AddressSize = (byte)Word,
-            Displacement = i->Operation is Operation.Push or Operation.Call ? -Word : 0,
+            Displacement = StackDisplacement(i),
         };
     }
 

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
 using Vitro.Hypervisor.Software.Decoding;
@@ -63,6 +64,7 @@ internal unsafe ref partial struct BlockTranslator
     private ulong _tailOffset;
 
     /// <summary>Prepares to write a block: what it executes at one place, its header and what it rarely executes at another.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public BlockTranslator(BlockTranslations owner, CodeEmitter code, CodeEmitter cold, byte* scratch, VpState* state)
     {
         _cold = cold;
@@ -109,16 +111,17 @@ internal unsafe ref partial struct BlockTranslator
         TranslatedBlock.Begin(_block, block, linear, privilege, isWindowless, toExecutable);
         _cold.Skip(sizeof(TranslatedBlock));
         var last = _instructions + _count - 1;
-        _owner.Prefetch(AddressOf((ulong)(last->Offset + last->Length)));
-        _owner.Prefetch(AddressOf(last->Immediate));
+        var accesses = 0;
         for (var n = 0; n < _count; n++)
         {
-            _translatable[n] = IsTranslatable(_instructions + n, privilege, _isCode64);
+            var i = _instructions + n;
+            _translatable[n] = IsTranslatable(i, privilege, _isCode64);
+            accesses += i->IsMemory || i->Operation is Operation.Push or Operation.Pop or Operation.Call or Operation.Ret ? 1 : 0;
         }
 
         ComputeLiveness();
         _block->LiveFlags = _live[0];
-        FindWindows();
+        FindWindows(accesses);
         FindStrides();
         EmitEntry(adjoins, arrival);
         var ends = false;
