@@ -11,6 +11,10 @@ internal static unsafe partial class Decoder
     /// <summary>Bytes that may be read, and no more are: then none is copied.</summary>
     public const int ReadAhead = 48;
 
+    // A bit for each byte that is a prefix: 26, 2E, 36, 3E, 64 to 67, F0, F2, F3.
+    private static ReadOnlySpan<byte> LegacyPrefixes =>
+        [0, 0, 0, 0, 0x40, 0x40, 0x40, 0x40, 0, 0, 0, 0, 0xF0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0D, 0];
+
     /// <summary>
     /// Decodes one instruction.
     /// </summary>
@@ -70,6 +74,11 @@ internal static unsafe partial class Decoder
                 continue;
             }
 
+            if ((LegacyPrefixes[opcode >> 3] & (1 << (opcode & 7))) == 0)
+            {
+                break;
+            }
+
             switch (opcode)
             {
                 case 0x26 or 0x2E or 0x36 or 0x3E:
@@ -100,15 +109,11 @@ internal static unsafe partial class Decoder
                     prefixes = (prefixes & ~Prefixes.Rep) | Prefixes.Repne;
                     rex = 0;
                     continue;
-                case 0xF3:
+                default:
                     prefixes = (prefixes & ~Prefixes.Repne) | Prefixes.Rep;
                     rex = 0;
                     continue;
-                default:
-                    break;
             }
-
-            break;
         }
 
         if (rex != 0)
