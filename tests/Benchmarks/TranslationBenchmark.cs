@@ -22,6 +22,15 @@ internal static unsafe class TranslationBenchmark
 
     internal static int Run()
     {
+        var stretches = Measure();
+        Print("finding and decoding", stretches.Select(stretch => stretch.Decoding));
+        Print("decoding and translation", stretches.Select(stretch => stretch.Translation));
+        return 0;
+    }
+
+    /// <summary>Microseconds an instruction, of each stretch.</summary>
+    internal static List<(double Decoding, double Translation)> Measure()
+    {
         var code = ReadCode(Library);
         List<(double Decoding, double Translation)> stretches = [];
         for (var round = 0; round < Rounds; round++)
@@ -36,9 +45,7 @@ internal static unsafe class TranslationBenchmark
             }
         }
 
-        Print("finding and decoding", stretches.Select(stretch => stretch.Decoding));
-        Print("decoding and translation", stretches.Select(stretch => stretch.Translation));
-        return 0;
+        return stretches;
     }
 
     private static List<(double Decoding, double Translation)> Measure(SoftwareVirtualProcessor vp, int length)
