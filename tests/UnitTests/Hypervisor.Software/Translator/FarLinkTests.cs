@@ -49,6 +49,23 @@ public sealed unsafe class FarLinkTests
         Assert.Equal(1, machine.Exits("far"));
     }
 
+    [Theory]
+    [InlineData(Ahead)]
+    [InlineData(Behind)]
+    public void A_branch_to_code_that_has_run_is_linked_without_an_exit(ulong target)
+    {
+        using var machine = new ProgramMachine(new TranslatorFactory { InterpretedRuns = 1 });
+        PutBranch(machine, 0xE9, target);
+        PutResult(machine, target, 1);
+
+        Assert.Equal(1UL, Run(machine));
+        Assert.Equal(0UL, machine.Cache.Translations!.Translated);
+        Assert.Equal(1UL, Run(machine));
+        Assert.Equal(2UL, machine.Cache.Translations!.Translated);
+        Assert.Equal(1UL, Run(machine));
+        Assert.Equal(0, machine.Exits("far"));
+    }
+
     [Fact]
     public void A_linked_branch_asks_for_no_lookup()
     {
