@@ -17,14 +17,10 @@ namespace Vitro.Hypervisor.Software.Translator;
 /// processor has left it, since emptying it is followed by a flush that all acknowledge. What blocks seldom execute lies
 /// apart from the rest, so that the host's caches hold more of that.
 /// </remarks>
-internal sealed unsafe class BlockTranslations : IDisposable
+internal sealed unsafe partial class BlockTranslations : IDisposable
 {
     /// <summary>The first byte of a dropped block: a jump to the dispatcher.</summary>
     public const byte DroppedEntry = 0xE9;
-
-    // What a linked jump is when its target follows: nop dword [rax + rax]; and a jump's first byte.
-    private const ulong Nop = 0x44_1F0F;
-    private const ulong Jump = 0xE9;
 
     private const int StubSize = 8192;
     private const int LargestBlock = 64 << 10;
@@ -33,6 +29,7 @@ internal sealed unsafe class BlockTranslations : IDisposable
     private const int PopulatedAtOnce = 128 << 10;
     private const int PopulatedAhead = 8 << 10;
     private const int MaximumVersions = 32;
+
     // As for the block cache's buckets, by linear address.
     private const int GroupBits = 11;
     private const int BucketBits = 7;
@@ -338,45 +335,6 @@ internal sealed unsafe class BlockTranslations : IDisposable
         return true;
     }
 
-    /// <summary>Makes a branch lead to a block, which has what a branch backward needs if this is one.</summary>
-    public static void Link(TranslatedBlock* from, int slot, TranslatedBlock* to)
-    {
-        var place = slot == 0 ? from->Taken : from->FallThrough;
-        if (place != null && !from->IsRetired && !to->IsRetired)
-        {
-            if (to->Linear <= from->Linear)
-            {
-                Patch(from, place, Distance(from, place, to->Checked));
-            }
-            else if (place == from->Tail && Distance(from, place, to->Adjoining) == 0)
-            {
-                PatchJump(place, Nop);
-            }
-            else
-            {
-                Patch(from, place, Distance(from, place, to->Body));
-            }
-        }
-    }
-
-    /// <summary>Makes the branch behind a window's failed check lead to a translation without windows.</summary>
-    public static void Link(TranslatedBlock* from, WindowLink* link, TranslatedBlock* to)
-    {
-        if (!from->IsRetired && !to->IsRetired)
-        {
-            Volatile.Write(ref *link->Place, (int)(to->Body - ((byte*)link->Place + from->ToExecutable + 4)));
-        }
-    }
-
-    /// <summary>Makes the branches of a block's translations lead to the dispatcher again.</summary>
-    public static void Unlink(CodeBlock* block)
-    {
-        for (var version = *CodeBlock.Translations(block); version != null; version = version->Next)
-        {
-            Unlink(version);
-        }
-    }
-
     /// <summary>Gives up the translations of a dropped block: whatever a jump cache still holds of them leads to the dispatcher.</summary>
     public void Kill(CodeBlock* block)
     {
@@ -403,52 +361,11 @@ internal sealed unsafe class BlockTranslations : IDisposable
         _memory.Dispose();
     }
 
-    private static void Unlink(TranslatedBlock* version)
-    {
-        if (version->Taken != null)
-        {
-            Patch(version, version->Taken, version->TakenUnlinked);
-        }
-
-        if (version->FallThrough != null)
-        {
-            Patch(version, version->FallThrough, version->FallThroughUnlinked);
-        }
-
-        for (var link = version->Windows; link != null; link = link->Next)
-        {
-            Volatile.Write(ref *link->Place, 0);
-        }
-    }
-
     // Whether the newest translation, whose code ends where the next one's will begin, ends with a jump to that.
     private static bool IsNextAfter(TranslatedBlock* newest, CodeBlock* block, ulong linear, uint privilege) =>
         newest != null && newest->Tail != null && newest->TailTarget == linear && linear > newest->Linear && newest->Privilege == privilege
         && !newest->IsRetired && !block->Crosses && newest->Block->HostPc != null
         && ((ulong)newest->Block->HostPc ^ (ulong)block->HostPc) < GuestMemory.PageSize;
-
-    private static int Distance(TranslatedBlock* from, int* place, byte* target) => (int)(target - ((byte*)place + from->ToExecutable + 4));
-
-    private static void Patch(TranslatedBlock* from, int* place, int distance)
-    {
-        if (place == from->Tail)
-        {
-            PatchJump(place, Jump | ((ulong)(uint)distance << 8));
-        }
-        else
-        {
-            Volatile.Write(ref *place, distance);
-        }
-    }
-
-    // Writes the five bytes of a jump, which lie in an aligned word, at once.
-    private static void PatchJump(int* place, ulong bytes)
-    {
-        var start = (nuint)place - 1;
-        var word = (ulong*)(start & ~(nuint)7);
-        var shift = (int)(start & 7) * 8;
-        Volatile.Write(ref *word, (*word & ~(0xFF_FFFF_FFFFUL << shift)) | (bytes << shift));
-    }
 
     private void Kill(TranslatedBlock* version)
     {
