@@ -102,7 +102,7 @@ internal sealed unsafe partial class CodeCache
         }
 
         _pages.Clear();
-        for (var n = 0; n < BucketCount; n++)
+        for (var n = 0; n < PageBuckets.Count; n++)
         {
             // Blocks outside RAM are in no page's list.
             for (var block = _buckets[n]; block != null; block = block->HashNext)
@@ -119,6 +119,6 @@ internal sealed unsafe partial class CodeCache
 
     private void ForgetAll()
     {
-        new Span<nint>(_buckets, BucketCount).Clear();
+        new Span<nint>(_buckets, PageBuckets.Count).Clear();
     }
 }

@@ -32,10 +32,6 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     /// </summary>
     public const uint Plain = 1u << 30;
 
-    // A page's blocks share a group of buckets, one for every 32 bytes: code that follows other code is looked up in memory that was touched for that.
-    private const int GroupBits = 11;
-    private const int BucketBits = 7;
-    private const int BucketCount = 1 << (GroupBits + BucketBits);
     private const int InterpreterSegments = 32;
 
     // Reading the clock takes a twentieth of what it measures: it is read for one block in so many, and what that takes is taken off.
@@ -59,7 +55,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
         _partition = partition;
         Translations = translations;
         _arena = new CodeArena(translations?.Segments ?? InterpreterSegments);
-        _buckets = (CodeBlock**)BackedMemory.AllocateZeroed((nuint)BucketCount * (nuint)sizeof(CodeBlock*));
+        _buckets = (CodeBlock**)BackedMemory.AllocateZeroed((nuint)PageBuckets.Count * (nuint)sizeof(CodeBlock*));
         _decoder = new BlockDecoder(partition);
     }
 
@@ -99,7 +95,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public CodeBlock* Find(byte* hostPc, uint mode)
     {
-        var block = _buckets[BucketIndex(hostPc)];
+        var block = _buckets[PageBuckets.Of((ulong)hostPc)];
         while (block != null && (block->HostPc != hostPc || block->Mode != mode || block->Crosses))
         {
             block = block->HashNext;
@@ -120,7 +116,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
             return null;
         }
 
-        for (var block = _buckets[BucketIndex(first.Host)]; block != null; block = block->HashNext)
+        for (var block = _buckets[PageBuckets.Of((ulong)first.Host)]; block != null; block = block->HashNext)
         {
             if (block->HostPc == first.Host && block->Mode == mode)
             {
@@ -275,15 +271,11 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     /// <inheritdoc/>
     public void Dispose()
     {
-        BackedMemory.FreeZeroed(_buckets, (nuint)BucketCount * (nuint)sizeof(CodeBlock*));
+        BackedMemory.FreeZeroed(_buckets, (nuint)PageBuckets.Count * (nuint)sizeof(CodeBlock*));
         _decoder.Dispose();
         _arena.Dispose();
         Translations?.Dispose();
     }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static uint BucketIndex(byte* hostPc) =>
-        ((uint)((((ulong)hostPc >> 12) * 0x9E37_79B9_7F4A_7C15) >> (64 - GroupBits)) << BucketBits) | ((uint)hostPc >> 5 & ((1 << BucketBits) - 1));
 
     // A processor that waits for the lock must not keep others waiting for it.
     private void Enter(SoftwareVirtualProcessor vp)
@@ -325,7 +317,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
             _pages.Add(block);
         }
 
-        var bucket = BucketIndex(block->HostPc);
+        var bucket = PageBuckets.Of((ulong)block->HostPc);
         block->HashNext = _buckets[bucket];
         Volatile.Write(ref *(nint*)&_buckets[bucket], (nint)block);
         Decoded++;
@@ -400,7 +392,7 @@ internal sealed unsafe partial class CodeCache : ICodePageObserver, IInspectable
     private void Kill(CodeBlock* block)
     {
         Dropped++;
-        var slot = &_buckets[BucketIndex(block->HostPc)];
+        var slot = &_buckets[PageBuckets.Of((ulong)block->HostPc)];
         while (*slot != null && *slot != block)
         {
             slot = &(*slot)->HashNext;

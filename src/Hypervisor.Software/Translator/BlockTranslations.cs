@@ -30,11 +30,6 @@ internal sealed unsafe partial class BlockTranslations : IDisposable
     private const int PopulatedAhead = 8 << 10;
     private const int MaximumVersions = 32;
 
-    // As for the block cache's buckets, by linear address.
-    private const int GroupBits = 11;
-    private const int BucketBits = 7;
-    private const int IndexSize = 1 << (GroupBits + BucketBits);
-
     private readonly ExecutableMemory _memory;
     private readonly byte* _scratch;
     private readonly TranslatedBlock** _index;
@@ -72,7 +67,7 @@ internal sealed unsafe partial class BlockTranslations : IDisposable
         _translated = translated;
         _memory = ExecutableMemory.Create("vitro-code", StubSize + (ulong)((long)Segments * (_hotSize + _coldSize)));
         _scratch = BlockTranslator.AllocateScratch();
-        _index = (TranslatedBlock**)BackedMemory.AllocateZeroed((nuint)IndexSize * (nuint)sizeof(TranslatedBlock*));
+        _index = (TranslatedBlock**)BackedMemory.AllocateZeroed((nuint)PageBuckets.Count * (nuint)sizeof(TranslatedBlock*));
         var code = new CodeEmitter(_memory, 0, StubSize);
         Enter = (delegate* unmanaged<VpState*, byte*, void>)code.Executable;
         TranslationStubs.EmitEnter(ref code);
@@ -351,13 +346,13 @@ internal sealed unsafe partial class BlockTranslations : IDisposable
     public void Advance() => Use((_segment + 1) % Segments);
 
     /// <summary>Forgets all addresses; all blocks have been dropped.</summary>
-    public void Forget() => new Span<nint>(_index, IndexSize).Clear();
+    public void Forget() => new Span<nint>(_index, PageBuckets.Count).Clear();
 
     /// <inheritdoc/>
     public void Dispose()
     {
         BlockTranslator.FreeScratch(_scratch);
-        BackedMemory.FreeZeroed(_index, (nuint)IndexSize * (nuint)sizeof(TranslatedBlock*));
+        BackedMemory.FreeZeroed(_index, (nuint)PageBuckets.Count * (nuint)sizeof(TranslatedBlock*));
         _memory.Dispose();
     }
 
@@ -416,8 +411,7 @@ internal sealed unsafe partial class BlockTranslations : IDisposable
         Kill(oldest);
     }
 
-    private TranslatedBlock** Bucket(ulong linear) =>
-        _index + (((uint)(((linear >> 12) * 0x9E37_79B9_7F4A_7C15) >> (64 - GroupBits)) << BucketBits) | ((uint)linear >> 5 & ((1 << BucketBits) - 1)));
+    private TranslatedBlock** Bucket(ulong linear) => _index + PageBuckets.Of(linear);
 
     /// <summary>Has the host give memory for the next blocks, if there is little left.</summary>
     public void Populate()

@@ -163,10 +163,7 @@ internal unsafe ref partial struct BlockTranslator
         _linear = block->Linear;
         _live[0] = block->LiveFlags;
         _c = _cold;
-        if (arrival == Arrival.Indirect)
-        {
-            EmitAddressTest();
-        }
+        var entry = arrival == Arrival.Indirect ? EmitAddressTest() : null;
 
         if (block->Checked == null)
         {
@@ -179,6 +176,12 @@ internal unsafe ref partial struct BlockTranslator
         }
 
         EmitColds();
+
+        // Other processors look for it without the lock: not before it is whole.
+        if (entry != null)
+        {
+            block->Entry = entry;
+        }
     }
 
     // The linear address of what lies so many bytes behind the block's start.
@@ -196,7 +199,7 @@ internal unsafe ref partial struct BlockTranslator
             _c = _cold;
             if (arrival == Arrival.Indirect)
             {
-                EmitAddressTest();
+                _block->Entry = EmitAddressTest();
             }
 
             if (!isLoop)
@@ -210,7 +213,7 @@ internal unsafe ref partial struct BlockTranslator
         }
         else if (!adjoins && arrival == Arrival.Indirect)
         {
-            EmitAddressTest();
+            _block->Entry = EmitAddressTest();
         }
 
         if (isLoop || (!adjoins && arrival != Arrival.Forward))
@@ -230,10 +233,11 @@ internal unsafe ref partial struct BlockTranslator
         }
     }
 
-    private void EmitAddressTest()
+    // Where it begins, in the executable view.
+    private byte* EmitAddressTest()
     {
         _c.Align(16);
-        _block->Entry = _c.Executable;
+        var entry = _c.Executable;
         _c.Bytes(0x0F, 0x1F, 0x44, 0x00, 0x00); // nop: replaced by a jump when the block is dropped
         var distance = -(long)_linear;
         if (distance == (int)distance)
@@ -250,6 +254,7 @@ internal unsafe ref partial struct BlockTranslator
 
         _c.Bytes(0xE3, 0x05); // jrcxz over the jump
         EmitJump(_owner.Misses.Of(_block->Privilege));
+        return entry;
     }
 
     private void EmitRequestTest()

@@ -76,7 +76,7 @@ internal unsafe struct TranslatedBlock
     public byte* Entry
     {
         readonly get => _entry == 0 ? null : At(_entry) + ToExecutable;
-        set => _entry = DistanceTo(value - ToExecutable);
+        set => Volatile.Write(ref _entry, DistanceTo(value - ToExecutable));
     }
 
     /// <summary>Tests for requests, then the body: for backward branches. Null while none has come.</summary>
